@@ -1,0 +1,1 @@
+"""What flows between the rooms: columns, their invariants, and the ports. numpy only."""
