@@ -97,3 +97,33 @@ class Health:
     disk_bytes: int
     checks: tuple[Check, ...]
     warnings: tuple[ReportWarning, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceRow:
+    """One line of a list of traces. status: "error" if any span failed, else "ok"; loss None = unlabelled."""
+
+    trace_id: str
+    start_ns: int
+    duration_ns: int
+    n_spans: int
+    status: str
+    loss: float | None
+    partial: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeRow:
+    """One judged outcome as a person or a file states it: exactly one of trace_id (hex) and run_id; judged_at_ns None = now, by the receiver."""
+
+    trace_id: str | None
+    run_id: str | None
+    loss: float
+    name: str = "loss"
+    label: str | None = None
+    judged_at_ns: int | None = None
+    source: str | None = None
+    audit: bool = False
+
+    def __post_init__(self) -> None:
+        require((self.trace_id is None) != (self.run_id is None), "an outcome names either a trace or a run")
