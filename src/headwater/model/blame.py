@@ -111,7 +111,7 @@ class StageChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorChange:
-    """Σ own_delta + input_delta + unexplained_delta == delta, to 1e-9."""
+    """Σ own_delta + input_delta + unexplained_delta == delta, to 1e-9. n_baseline_labelled: labelled traces of the baseline, None = not known."""
 
     baseline_loss: float
     current_loss: float
@@ -119,6 +119,7 @@ class ErrorChange:
     input_delta: float
     unexplained_delta: float
     stages: tuple[StageChange, ...]
+    n_baseline_labelled: int | None = None
 
     def __post_init__(self) -> None:
         total = sum(stage.own_delta for stage in self.stages) + self.input_delta + self.unexplained_delta

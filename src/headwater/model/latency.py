@@ -122,7 +122,10 @@ class StageLatency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyReport:
-    """Everything `headwater report latency` prints. weights: "none" (nothing was sampled), "th", or "unknown"."""
+    """Everything `headwater report latency` prints. weights: "none" (nothing was sampled), "th", or "unknown".
+
+    With a comparison: n_baseline and baseline_stages say what it was compared with; None = not known.
+    """
 
     pipeline: str
     n_traces: int
@@ -134,6 +137,8 @@ class LatencyReport:
     comparison: tuple[LatencyChange, ...] | None
     stages: tuple[StageLatency, ...]
     warnings: tuple[ReportWarning, ...]
+    n_baseline: int | None = None
+    baseline_stages: tuple[StageLatency, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

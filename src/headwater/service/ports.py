@@ -20,7 +20,7 @@ class Answers(Protocol):
     def pipelines(self) -> tuple[PipelineSummary, ...]:
         """One summary a pipeline, by name; empty, not an error, while the store is."""
 
-    def query(  # noqa: PLR0913 - one parameter per query parameter of json-contract
+    def query(
         self,
         *,
         pipeline: str | None = None,
