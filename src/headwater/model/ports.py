@@ -1,6 +1,6 @@
 """Ports: what a room needs of another without importing it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,6 +43,9 @@ class SpanReader(Protocol):
 
     def trace(self, trace_id: tuple[int, int]) -> SpanTable:
         """All spans of one trace, plus the outcome spans that point to it."""
+
+    def root_attribute(self, pipeline: str, window: Window, key: str) -> Mapping[str, str]:
+        """Any attribute of each trace's root span as text: trace id in hex → value; traces whose root lacks it are left out."""
 
     def batches(self, pipeline: str | None, window: Window) -> Iterator[SpanBatch]:
         """The stored spans with their wire rows, for export; all pipelines if None. Each span once."""

@@ -1,1 +1,1 @@
-"""service"""
+"""The one place where the rooms meet: settings, clock, receivers, store, analysis, answers."""

@@ -1,0 +1,73 @@
+"""Where documents come from: the store's files, or a running service by URL. Both give the same documents."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from headwater.model.errors import EXIT_USAGE, HeadwaterError, UnreachableError
+from headwater.service.app import open_answers
+from headwater.service.documents import document
+from headwater.service.settings import load_settings
+
+Document = Mapping[str, Any]
+_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the shared options said, as texts."""
+
+    store: Path | None = None
+    url: str | None = None
+    params: Mapping[str, object] = field(default_factory=dict)
+
+
+def ask(noun: str, asked: Asked) -> Document:
+    """The document of `noun` ("pipelines", "graph", "reports/latency", "reports/errors", "why", "doctor", "traces", "traces/<id>")."""
+    return next(iter(ask_each([noun], asked)))
+
+
+def ask_each(nouns: Iterable[str], asked: Asked) -> Iterator[Document]:
+    """One document a noun, the store opened once."""
+    settings = load_settings(store=asked.store, url=asked.url)
+    params = {key: value for key, value in asked.params.items() if value not in (None, [], ())}
+    if settings.url is not None:
+        for noun in nouns:
+            yield _remote(settings.url, noun, params)
+        return
+    with open_answers(settings) as answers:
+        for noun in nouns:
+            yield document(answers, noun, params, jaeger_url=settings.jaeger_url)
+
+
+def _remote(url: str, noun: str, params: Mapping[str, object]) -> Document:
+    address = f"{url.rstrip('/')}/api/v1/{noun}"
+    try:
+        response = httpx.get(address, params=params, timeout=_TIMEOUT_S)  # type: ignore[arg-type]
+        body: Any = response.json()
+    except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError) as error:
+        raise UnreachableError(f"no headwater service answers at {url}: {error}", next_command="headwater serve") from error
+    if response.status_code >= 400:
+        raise remote_error(body if isinstance(body, Mapping) else {}, response.status_code)
+    return dict(body)
+
+
+def remote_error(body: Mapping[str, Any], status: int) -> HeadwaterError:
+    """The error a service answered with, as if it had been raised here."""
+    error = HeadwaterError(str(body.get("text", f"the service answered {status}")), next_command=body.get("next"))
+    error.code = str(body.get("code", "error"))
+    exit_code = body.get("exit_code", EXIT_USAGE)
+    error.exit_code = exit_code if isinstance(exit_code, int) else EXIT_USAGE
+    return error
+
+
+def emit(value: Document, *, as_json: bool, text: str) -> None:
+    """The document, or its readable form, on standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n" if as_json else text.rstrip("\n") + "\n")
+
+
