@@ -1,1 +1,1 @@
-"""alerts"""
+"""From reports to incidents: one row at the origin, none at its heirs."""

@@ -67,5 +67,5 @@ def health_document(health: Health) -> Document:
 
 
 def error_document(error: HeadwaterError) -> Document:
-    """`headwater.error/1`: what stderr says with --json, and REST with its status."""
-    return {"schema": "headwater.error/1", "code": error.code, "text": error.text, "next": error.next}
+    """`headwater.error/1`: what stderr says with --json, and REST with its status; exit_code is the command line's."""
+    return {"schema": "headwater.error/1", "code": error.code, "text": error.text, "next": error.next, "exit_code": error.exit_code}

@@ -24,13 +24,13 @@ from headwater.report.units import (
     percent_interval,
     points,
 )
-from headwater.report.waterfall_text import trace_text
+from headwater.report.waterfall_text import trace
 
 _VERDICT_STYLE: Final = {"identified": "green", "bounded": "yellow", "not identifiable": "dim"}
 _EFFECT_STYLE: Final = {"amplify": "bold", "absorb": "green", "pass": ""}
 
 
-def latency_text(document: Document, *, width: int = 100, colour: bool = False) -> str:
+def latency(document: Document, *, width: int = 100, colour: bool = False) -> str:
     """Statistics with their split over components, the comparison where there is one, the stages."""
     page = Page(width, colour=colour)
     page.add(
@@ -109,7 +109,7 @@ def _completeness(page: Page, document: Document) -> None:
     page.add(Text(f"Completeness: {said}.", "dim"))
 
 
-def errors_text(document: Document, *, width: int = 100, colour: bool = False) -> str:
+def errors(document: Document, *, width: int = 100, colour: bool = False) -> str:
     """The sentence, blame per stage with intervals and verdicts, the change where there is a baseline, propagation, evidence."""
     page = Page(width, colour=colour)
     page.add(
@@ -201,7 +201,7 @@ def _evidence(evidence: list[tuple[str, Document]]) -> Table:
     return table
 
 
-def comparison_text(errors: Document | None, latency: Document | None, *, width: int = 100, colour: bool = False) -> str:
+def comparison(errors: Document | None, latency: Document | None, *, width: int = 100, colour: bool = False) -> str:
     """Both comparisons one under the other, with the sentence on top; says so where there is no baseline."""
     page = Page(width, colour=colour)
     page.add(Text(clean(sentence(errors, latency), limit=2000), "bold"))
@@ -215,7 +215,7 @@ def comparison_text(errors: Document | None, latency: Document | None, *, width:
     return page.text()
 
 
-def pipelines_text(document: Document, *, width: int = 100, colour: bool = False) -> str:
+def pipelines(document: Document, *, width: int = 100, colour: bool = False) -> str:
     """One line a pipeline; the next command where there is none."""
     page = Page(width, colour=colour)
     if not document["pipelines"]:
@@ -230,7 +230,7 @@ def pipelines_text(document: Document, *, width: int = 100, colour: bool = False
     return page.text()
 
 
-def traces_text(document: Document, *, width: int = 100, colour: bool = False) -> str:
+def traces(document: Document, *, width: int = 100, colour: bool = False) -> str:
     """One line a trace, in the document's order."""
     page = Page(width, colour=colour)
     table = grid(f"Runs of {clean(document['pipeline'])}", ("trace", "start", "duration", "spans", "status", "loss", ""))
@@ -243,7 +243,7 @@ def traces_text(document: Document, *, width: int = 100, colour: bool = False) -
     return page.text()
 
 
-def graph_text(document: Document, *, width: int = 100, colour: bool = False) -> str:
+def graph(document: Document, *, width: int = 100, colour: bool = False) -> str:
     """Stages with their calls and where each sends its runs."""
     page = Page(width, colour=colour)
     said = "declared by links" if document["declared"] else "observed from order and parentage"
@@ -257,7 +257,7 @@ def graph_text(document: Document, *, width: int = 100, colour: bool = False) ->
     return page.text()
 
 
-def doctor_text(document: Document, *, width: int = 100, colour: bool = False) -> str:
+def doctor(document: Document, *, width: int = 100, colour: bool = False) -> str:
     """A line a check, and under a failed one the next command."""
     page = Page(width, colour=colour)
     for check in document["checks"]:
@@ -273,7 +273,7 @@ def doctor_text(document: Document, *, width: int = 100, colour: bool = False) -
     return page.text()
 
 
-def error_text(document: Document, *, width: int = 100, colour: bool = False) -> str:
+def error(document: Document, *, width: int = 100, colour: bool = False) -> str:
     """One sentence and the next command."""
     page = Page(width, colour=colour)
     line = Text.assemble(("headwater: ", "bold red"), clean(document["text"], limit=2000))
@@ -284,14 +284,14 @@ def error_text(document: Document, *, width: int = 100, colour: bool = False) ->
 
 
 __all__ = [
-    "comparison_text",
-    "doctor_text",
-    "error_text",
-    "errors_text",
-    "graph_text",
-    "latency_text",
-    "pipelines_text",
+    "comparison",
+    "doctor",
+    "error",
+    "errors",
+    "graph",
+    "latency",
+    "pipelines",
     "sentence",
-    "trace_text",
-    "traces_text",
+    "trace",
+    "traces",
 ]

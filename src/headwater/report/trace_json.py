@@ -1,5 +1,7 @@
 """`headwater.trace/1`: one trace cut into segments that sum to its duration, and its blame."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from headwater.conventions.attributes import CONFIDENCE, DIFFICULTY, MODEL_VERSION, OUTCOME, OWN, QUALITY, STAGE_VERSION
@@ -47,7 +49,7 @@ def trace_document(answer: TraceAnswer) -> Document:
     }
 
 
-def traces_document(rows: "list[TraceRow] | tuple[TraceRow, ...]", pipeline: str) -> Document:
+def traces_document(pipeline: str, rows: Sequence[TraceRow]) -> Document:
     """`headwater.traces/1`: a list of traces, in the order given."""
     return {
         "schema": "headwater.traces/1",

@@ -15,7 +15,7 @@ _ROWS_SHOWN: Final = 200
 _BAR_SHARE: Final = 0.34
 
 
-def trace_text(document: Document, *, width: int = 100, colour: bool = False) -> str:
+def trace(document: Document, *, width: int = 100, colour: bool = False) -> str:
     """Header, banner for a partial or defective trace, waterfall (█ on the critical path, ░ own time off it, ─ waiting for others), blame."""
     page = Page(width, colour=colour)
     page.add(
