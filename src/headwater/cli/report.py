@@ -14,7 +14,7 @@ app = typer.Typer(help="Reports over a window: where time was spent, which stage
 
 
 @app.command()
-def latency(  # noqa: PLR0913 - the window options of the contract
+def latency(
     pipeline: options.Pipeline = None,
     since: options.Since = None,
     until: options.Until = None,
@@ -36,7 +36,7 @@ def latency(  # noqa: PLR0913 - the window options of the contract
 
 
 @app.command()
-def errors(  # noqa: PLR0913 - the window options of the contract
+def errors(
     pipeline: options.Pipeline = None,
     since: options.Since = None,
     until: options.Until = None,

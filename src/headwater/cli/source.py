@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from headwater.model.errors import EXIT_USAGE, HeadwaterError, UnreachableError
+from headwater.model.errors import UnreachableError, error_of
 from headwater.service.app import open_answers
 from headwater.service.documents import document
 from headwater.service.settings import load_settings
@@ -53,21 +53,11 @@ def _remote(url: str, noun: str, params: Mapping[str, object]) -> Document:
     except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError) as error:
         raise UnreachableError(f"no headwater service answers at {url}: {error}", next_command="headwater serve") from error
     if response.status_code >= 400:
-        raise remote_error(body if isinstance(body, Mapping) else {}, response.status_code)
+        said = body if isinstance(body, Mapping) else {}
+        raise error_of(str(said.get("code")), str(said.get("text", f"the service answered {response.status_code}")), said.get("next"))
     return dict(body)
-
-
-def remote_error(body: Mapping[str, Any], status: int) -> HeadwaterError:
-    """The error a service answered with, as if it had been raised here."""
-    error = HeadwaterError(str(body.get("text", f"the service answered {status}")), next_command=body.get("next"))
-    error.code = str(body.get("code", "error"))
-    exit_code = body.get("exit_code", EXIT_USAGE)
-    error.exit_code = exit_code if isinstance(exit_code, int) else EXIT_USAGE
-    return error
 
 
 def emit(value: Document, *, as_json: bool, text: str) -> None:
     """The document, or its readable form, on standard output."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n" if as_json else text.rstrip("\n") + "\n")
-
-

@@ -15,7 +15,7 @@ _ALL_LIMIT = 1_000_000
 
 def register(app: typer.Typer) -> None:
     @app.command()
-    def trace(  # noqa: PLR0913 - one option a question
+    def trace(
         trace_ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Trace ids, 32 hex digits.")] = None,
         pipeline: options.Pipeline = None,
         since: options.Since = None,

@@ -8,7 +8,7 @@ from headwater.cli.source import Asked, ask, emit
 
 def register(app: typer.Typer) -> None:
     @app.command()
-    def why(  # noqa: PLR0913 - the window options of the contract
+    def why(
         pipeline: options.Pipeline = None,
         since: options.Since = None,
         until: options.Until = None,

@@ -77,6 +77,16 @@ class UndecodableError(HeadwaterError):
     code = "undecodable"
 
 
+def error_of(code: str, text: str, next_command: str | None) -> HeadwaterError:
+    """The error a document stands for: the class whose `code` it is, so that the exit code is the same from afar."""
+    classes, known = [HeadwaterError], {}
+    while classes:
+        found = classes.pop()
+        known[found.code] = found
+        classes.extend(found.__subclasses__())
+    return known.get(code, HeadwaterError)(text, next_command=next_command)
+
+
 class InvariantError(AssertionError):
     """A column type was built from values that break its contract: a bug in the room that built it."""
 

@@ -72,7 +72,9 @@ def _latency(name: str, report: LatencyReport) -> Iterator[Check]:
     )
     if report.weights == "unknown":
         yield Check(
-            name=f"{name}: sampling", ok=True, text="no sampling weights on the spans; figures hold if every run was exported, else for the sampled ones"
+            name=f"{name}: sampling",
+            ok=True,
+            text="no sampling weights on the spans; figures hold if every run was exported",
         )
     for warning in report.warnings:
         if warning.code == "no_sizes":
@@ -101,5 +103,7 @@ def _jaeger(url: str) -> Check:
     try:
         httpx.get(f"{url.rstrip('/')}/", timeout=_JAEGER_TIMEOUT_S)
     except httpx.HTTPError as error:
-        return Check(name="jaeger", ok=False, text=f"Jaeger does not answer at {url}: {error}", next="docker compose up jaeger, or set HEADWATER_JAEGER_URL")
+        return Check(
+            name="jaeger", ok=False, text=f"Jaeger does not answer at {url}: {error}", next="docker compose up jaeger, or set HEADWATER_JAEGER_URL"
+        )
     return Check(name="jaeger", ok=True, text=f"Jaeger answers at {url}")

@@ -52,7 +52,14 @@ def why_document(answers: Answers, query: Query) -> Document:
     except (NoOutcomesError, TooLittleDataError) as error:
         missing = error.text
     sentence = text.sentence(errors, latency)
-    return {"schema": "headwater.why/1", "pipeline": query.pipeline, "sentence": sentence, "errors_missing": missing, "errors": errors, "latency": latency}
+    return {
+        "schema": "headwater.why/1",
+        "pipeline": query.pipeline,
+        "sentence": sentence,
+        "errors_missing": missing,
+        "errors": errors,
+        "latency": latency,
+    }
 
 
 def _text(params: Mapping[str, object], name: str) -> str | None:
