@@ -107,6 +107,9 @@ FEATURE_FLAG_VARIANT = Attribute(name="feature_flag.result.variant", kind="strin
 OUTCOME_SPAN_NAME: Final = "headwater.outcome"
 DEFAULT_OUTCOME: Final = "loss"
 LINK_KINDS: Final = ("unspecified", "input", "batch_item", "outcome", "retry_of")
+# What decoding found wrong with a span; numeric span columns, 1 where it happened. CUT also stands on the stored span itself.
+DEFECT_SKEWED: Final = "headwater.defect.skewed"
+DEFECT_CUT: Final = "headwater.defect.cut"
 OUTCOMES: Final = ("ok", "degraded", "rejected", "fallback", "skipped", "breaker_open", "cancelled", "abandoned")
 
 ALL: Final[tuple[Attribute, ...]] = tuple(value for value in list(globals().values()) if isinstance(value, Attribute))
