@@ -6,10 +6,10 @@ Never one number without baseline, n, interval, label coverage and verdict: wher
 from typing import Any, Final
 
 from headwater.report.clean import clean
+from headwater.report.loss import LossFormat
 from headwater.report.numbers import Document
-from headwater.report.units import count, digits, duration_interval, fixed, percent, percent_interval, points, scale_of, signed
+from headwater.report.units import count, digits, duration_interval, fixed, percent, percent_interval, scale_of, signed
 
-_SMALL_POINTS: Final = 0.0005
 _NAMED_SHARES: Final = 3
 
 
@@ -32,34 +32,8 @@ def _errors(errors: Document) -> str:
     return f"{_error_level(errors)} {_coverage(errors)}"
 
 
-class _Loss:
-    """How the mean loss is written: per cent where it is a rate in 0..1, a plain number otherwise."""
-
-    def __init__(self, errors: Document) -> None:
-        change = errors["comparison"]
-        known = [errors["mean_loss"], *((change["baseline_loss"], change["current_loss"]) if change else ())]
-        self.rate = all(value is None or 0 <= value <= 1 for value in known)
-        self.name = "Errors" if errors["outcome"] == "loss" and self.rate else f"Mean {clean(str(errors['outcome']), limit=60)}"
-
-    def level(self, value: float | None) -> str:
-        if value is None:
-            return "unknown"
-        return fixed(100 * value) if self.rate else digits(value)
-
-    def delta(self, value: float | None) -> str:
-        return points(value) if self.rate or value is None else signed(value)
-
-    def ends(self, ends: list[float] | None) -> str:
-        if ends is None:
-            return "(no interval)"
-        return percent_interval(ends) if self.rate else f"[{digits(ends[0])}, {digits(ends[1])}]"
-
-    def small(self, value: float | None) -> bool:
-        return value is None or (abs(value) < _SMALL_POINTS if self.rate else digits(value) == "0")
-
-
 def _error_change(errors: Document, change: Document) -> str:
-    loss = _Loss(errors)
+    loss = LossFormat(errors)
     unit, points_unit = (" %", " points") if loss.rate else ("", "")
     head = (
         f"{loss.name} {loss.level(change['baseline_loss'])} → {loss.level(change['current_loss'])}{unit} ({loss.delta(change['delta'])}{points_unit})"
@@ -82,8 +56,8 @@ def _error_change(errors: Document, change: Document) -> str:
 
 
 def _error_level(errors: Document) -> str:
-    loss = _Loss(errors)
-    head = f"{loss.name} {loss.level(errors['mean_loss'])}{' %' if loss.rate else ''} {loss.ends(errors['interval'])}"
+    loss = LossFormat(errors)
+    head = f"{loss.name} {loss.level(errors['mean_loss'])}{loss.unit} {loss.ends(errors['interval'])}"
     if not errors["mean_loss"]:
         return f"{head}: no labelled run failed, so there is nothing to blame; no baseline to compare with."
     named = [row for row in errors["stages"] if row["verdict"] != "not identifiable" and not loss.small(row["blame_share"])]
@@ -130,9 +104,9 @@ def _latency(latency: Document) -> str | None:
 
 def _latency_change(comparison: Document) -> str | None:
     tail = next((row for row in comparison["statistics"] if row["statistic"] == "p95"), None)
-    if tail is None or tail["delta_ns"] is None:
+    if tail is None or None in (tail["baseline_ns"], tail["current_ns"], tail["delta_ns"]):
         return None
-    factor, unit = scale_of(tail["baseline_ns"], tail["current_ns"])
+    factor, unit = scale_of(min(tail["baseline_ns"], tail["current_ns"]))
 
     def in_unit(value: float | None) -> str:
         return "unknown" if value is None else digits(value / factor)

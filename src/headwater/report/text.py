@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headwater.report.clean import clean
+from headwater.report.loss import LossFormat
 from headwater.report.numbers import Document
 from headwater.report.sentence import sentence
 from headwater.report.tables import Page, cell, grid, heading, warning_lines
@@ -22,11 +23,11 @@ from headwater.report.units import (
     number,
     percent,
     percent_interval,
-    points,
 )
 from headwater.report.waterfall_text import trace
 
 _VERDICT_STYLE: Final = {"identified": "green", "bounded": "yellow", "not identifiable": "dim"}
+_CHANGE_COLUMNS: Final = ("stage", "own", "95 %", "inherited", "q", "")
 _EFFECT_STYLE: Final = {"amplify": "bold", "absorb": "green", "pass": ""}
 
 
@@ -83,7 +84,7 @@ def _latency_change(change: Document) -> Table:
             duration_interval(row["own_interval_ns"]),
             duration(inherited, sign=True),
             duration(row["mix_ns"], sign=True),
-            Text("◀ origin", "bold red") if row["flagged"] and (row["own_ns"] or 0) > 0 else Text("changed", "yellow") if row["flagged"] else "",
+            _mark(row, row["own_ns"]),
         )
     return table
 
@@ -122,7 +123,7 @@ def errors(document: Document, *, width: int = 100, colour: bool = False) -> str
         _blame(document),
     )
     if document["comparison"] is not None:
-        page.add(_error_change(document["comparison"]))
+        page.add(_error_change(document))
     if document["edges"]:
         page.add(_edges(document["edges"]))
     evidence = [(stage["stage"], row) for stage in document["stages"] for row in stage["evidence"]]
@@ -137,7 +138,10 @@ def _verdict(verdict: str) -> Text:
 
 
 def _blame(document: Document) -> Table:
-    table = grid("Blame for failures", ("stage", "blame", "95 %", "attributable", "95 %", "fixable loss", "faults", "q", "verdict"))
+    fixable = any(row["fixable_loss"] is not None for row in document["stages"])
+    table = grid(
+        "Blame for failures", ("stage", "blame", "95 %", "attributable", "95 %", *(("fixable",) if fixable else ()), "faults", "q", "verdict")
+    )
     for row in sorted(document["stages"], key=lambda row: -(row["blame_share"] or 0)):
         table.add_row(
             cell(row["stage"]),
@@ -145,7 +149,7 @@ def _blame(document: Document) -> Table:
             percent_interval(row["blame_interval"]),
             percent(row["attributable_fraction"]),
             percent_interval(row["attributable_interval"]),
-            number(row["fixable_loss"]),
+            *((number(row["fixable_loss"]),) if fixable else ()),
             count(row["n_faults"]),
             number(row["q_value"]),
             _verdict(row["verdict"]),
@@ -155,21 +159,29 @@ def _blame(document: Document) -> Table:
     return table
 
 
-def _error_change(change: Document) -> Table:
-    title = f"Change of the mean loss  {number(change['baseline_loss'])} → {number(change['current_loss'])}  ({points(change['delta'])} points)"
-    table = grid(title, ("stage", "own", "95 %", "inherited", "q", ""))
+def _error_change(document: Document) -> Table:
+    change, loss = document["comparison"], LossFormat(document)
+    levels = f"{loss.level(change['baseline_loss'])} → {loss.level(change['current_loss'])}{loss.unit}"
+    table = grid(f"Change of {loss.name.lower()}  {levels}  ({loss.delta(change['delta'])}{loss.delta_unit})", _CHANGE_COLUMNS)
     for row in sorted(change["stages"], key=lambda row: -abs(row["own_delta"] or 0)):
         table.add_row(
             cell(row["stage"]),
-            points(row["own_delta"]),
-            percent_interval(row["interval"]),
-            points(row["inherited_delta"]),
+            loss.delta(row["own_delta"]),
+            loss.ends(row["interval"]),
+            loss.delta(row["inherited_delta"]),
             number(row["q_value"]),
-            Text("◀ origin", "bold red") if row["flagged"] and (row["own_delta"] or 0) > 0 else Text("changed", "yellow") if row["flagged"] else "",
+            _mark(row, row["own_delta"]),
         )
-    table.add_row(Text("input", "italic"), points(change["input_delta"]))
-    table.add_row(Text("unexplained", "italic"), points(change["unexplained_delta"]))
+    table.add_row(Text("input", "italic"), loss.delta(change["input_delta"]))
+    table.add_row(Text("unexplained", "italic"), loss.delta(change["unexplained_delta"]))
     return table
+
+
+def _mark(row: Document, own: float | None) -> Text:
+    """What a flagged row is: the origin of something worse, or a change for the better."""
+    if not row["flagged"]:
+        return Text("")
+    return Text("◀ origin", "bold red") if (own or 0) > 0 else Text("improved", "green")
 
 
 def _edges(edges: list[Document]) -> Table:
@@ -206,7 +218,7 @@ def comparison(errors: Document | None, latency: Document | None, *, width: int 
     page = Page(width, colour=colour)
     page.add(Text(clean(sentence(errors, latency), limit=2000), "bold"))
     if errors is not None and errors["comparison"] is not None:
-        page.add(_error_change(errors["comparison"]))
+        page.add(_error_change(errors))
     if latency is not None and latency["comparison"] is not None:
         for change in latency["comparison"]["statistics"]:
             page.add(_latency_change(change))

@@ -72,7 +72,7 @@ def _bar(row: Row, document: Document, cells: int) -> Text:
     line = [" "] * first + ["─"] * (min(last, cells) - first)
     for low, high in row.path:
         left = _place(low - start, length, cells)
-        for spot in range(left, min(len(line), max(left + 1, _place(high - start, length, cells)))):
+        for spot in range(left, min(len(line), max(left + 1, _place(high - start, length, cells, up=True)))):
             line[spot] = "█"
     if not row.path:
         line = [" " if character == " " else "░" for character in line]
