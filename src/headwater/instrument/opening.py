@@ -1,0 +1,106 @@
+"""Opening a stage or a run: the hot path before the user's function."""
+
+from time import perf_counter_ns, time_ns
+from typing import Any
+from uuid import uuid4
+
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import INVALID_SPAN, Span
+
+from headwater.conventions.attributes import RUN_ID
+from headwater.instrument import isolate, live
+from headwater.instrument.record import HANDLE_KEY, Handle, Inert, RunInfo
+from headwater.instrument.spec import Spec
+from headwater.instrument.text import clean
+from headwater.instrument.values import Attributes
+
+
+def open_stage(spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inert | None:
+    """Start the stage's span and make it current. None: nothing records here, call the function as it is.
+
+    Times are `perf_counter_ns` laid on the wall clock once per trace and process: a clock that is set back in the middle moves no span of it.
+    """
+    seen = live.seen()
+    tracer = seen.tracer
+    if tracer is None:
+        return None
+    span: Span | None = None
+    try:
+        current = get_current()
+        if seen.parent_decides and unsampled(current.get(live.SPAN_KEY)):
+            return None
+        outer: Any = current.get(HANDLE_KEY)
+        start_ns = perf_counter_ns()
+        offset_ns = time_ns() - start_ns if outer is None or not outer.offset_ns else outer.offset_ns
+        run = None if outer is None else outer.run
+        span = tracer.start_span(spec.span_name, start_time=start_ns + offset_ns)
+        if not span.is_recording():
+            return _enter_inert(span, run, offset_ns=offset_ns, current=current)
+        handle = Handle(span, run, spec=spec, start_ns=start_ns, offset_ns=offset_ns)
+        handle.begin(_inside(current, span, handle), args, kwargs)
+    except Exception as error:  # noqa: BLE001  a sampler or a span processor may raise; the stage must run all the same
+        if span is not None:
+            span.end()
+        isolate.swallow("opening a stage", error)
+        return None
+    return handle
+
+
+def open_run(spec: Spec, run_id: str | None, flows: Attributes) -> Inert:
+    """Start a run's root span. Without a provider the run is still known to `hw.token` and to what is below.
+
+    `flows`: attributes that go to every span of the run. A run without an id takes its trace id (and the span id, if it is not the trace's root).
+    """
+    current = get_current()
+    tracer = live.seen().tracer
+    start_ns = perf_counter_ns()
+    offset_ns = time_ns() - start_ns
+    span: Span = INVALID_SPAN
+    if tracer is not None:
+        try:
+            span = tracer.start_span(spec.span_name, start_time=start_ns + offset_ns)
+        except Exception as error:  # noqa: BLE001  see open_stage
+            isolate.swallow("opening a run", error)
+    context = span.get_span_context()
+    known = clean(str(run_id)) if run_id is not None else _run_id_from(span, current)
+    run = RunInfo(known, {**flows, RUN_ID.name: known}, context if context.is_valid else None)
+    if not span.is_recording():
+        return _enter_inert(span, run, offset_ns=offset_ns, current=current)
+    handle = Handle(span, run, spec=spec, start_ns=start_ns, offset_ns=offset_ns)
+    handle.begin(_inside(current, span, handle), (), {})
+    return handle
+
+
+def current_handle() -> Inert:
+    """The innermost open stage or run of this context; an inert one outside, so that callers need not ask."""
+    handle = get_current().get(HANDLE_KEY)
+    return handle if isinstance(handle, Inert) else Inert()
+
+
+def unsampled(parent: Any) -> bool:
+    """Is there a valid parent span that is not sampled?"""
+    if parent is None:
+        return False
+    context = parent.get_span_context()
+    return context.is_valid and not context.trace_flags & 1
+
+
+def _inside(current: Context, span: Span, handle: Inert) -> Context:
+    return Context({**current, live.SPAN_KEY: span, HANDLE_KEY: handle})
+
+
+def _enter_inert(span: Span, run: RunInfo | None, *, offset_ns: int, current: Context) -> Inert:
+    handle = Inert(span, run, offset_ns=offset_ns)
+    # No provider, no span: then whatever span the caller has current stays so.
+    inside = _inside(current, span, handle) if span.get_span_context().is_valid else Context({**current, HANDLE_KEY: handle})
+    handle.enter(inside)
+    return handle
+
+
+def _run_id_from(span: Span, current: Context) -> str:
+    context = span.get_span_context()
+    if not context.is_valid:
+        return uuid4().hex
+    parent: Any = current.get(live.SPAN_KEY)
+    root = parent is None or not parent.get_span_context().is_valid
+    return f"{context.trace_id:032x}" if root else f"{context.trace_id:032x}-{context.span_id:016x}"

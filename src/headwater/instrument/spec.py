@@ -1,0 +1,242 @@
+"""What a decorated stage was told, prepared once, so that a call does as little as possible."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypedDict, cast
+
+from headwater.conventions.attributes import (
+    BLOCKING,
+    CODE_FUNCTION_NAME,
+    CONFIG_DIGEST,
+    DATA_VERSION,
+    FINAL,
+    INPUT_SIZE,
+    MODEL_NAME,
+    MODEL_VERSION,
+    OUTPUT_SIZE,
+    PIPELINE_NAME,
+    STAGE_NAME,
+    STAGE_TYPE,
+    STAGE_VERSION,
+)
+from headwater.instrument.digest import code_digest, config_digest
+from headwater.instrument.extract import Extractor, Reader, Role, finite, quality_reader
+from headwater.instrument.text import clean, scalar
+from headwater.instrument.values import CONFIDENCE_KINDS, STAGE_TYPES, Attributes, confidence_attributes, one_of, split_model
+
+Given = str | Callable[..., Any]
+
+
+class StageOptions(TypedDict, total=False):
+    """The keywords of `hw.stage` and `hw.stage.span`.
+
+    *Readers* (`confidence`, `quality`, `output_size`) get the stage's result; `input_size` and `hw.difficulty(...)` get its input: the first
+    argument, after ``self``. *Givens* (`model`, `version`, `data_version`, `config`) are fixed values or callables evaluated at each call,
+    before it; a callable gets ``self`` (or ``cls``) if the stage is a method, and nothing otherwise.
+    """
+
+    type: str  # model, rule, retrieval, io, human or qc
+    model: Given  # "name@version"
+    version: Given  # default: a digest of the code
+    data_version: Given
+    config: Any  # any value, digested together with the code; a callable is called
+    confidence: Reader
+    confidence_kind: str  # prob, margin, entropy, logprob or self_report
+    quality: Mapping[str, Reader | Role[Any]]
+    input_size: Reader
+    output_size: Reader
+    cpu: bool  # record thread CPU time
+    final: bool  # this stage gives the pipeline's answer
+    pipeline: str  # default: the run's pipeline, else the service's name
+    blocking: bool  # did the parent wait for it?
+    attributes: Mapping[str, Any]  # further attributes, the same at each call
+
+
+class Spec:
+    """One prepared stage or run.
+
+    `static`: attributes equal at each call. `last`: those that win over the run's. `givens`: (wire name, extractor) evaluated before the
+    call on ``self``. `inputs`: the same on the input. `outputs`: on the result.
+    """
+
+    __slots__ = (
+        "code",
+        "confidence",
+        "confidence_kind",
+        "cpu",
+        "first_name",
+        "givens",
+        "inputs",
+        "last",
+        "method",
+        "outputs",
+        "reads_after",
+        "reads_before",
+        "span_name",
+        "static",
+    )
+
+    def __init__(self, span_name: str) -> None:
+        self.span_name = clean(span_name)
+        self.static: Attributes = {}
+        self.last: Attributes = {}
+        self.givens: list[tuple[str, Extractor]] = []
+        self.inputs: list[tuple[str, Extractor]] = []
+        self.outputs: list[tuple[str, Extractor]] = []
+        self.confidence: Extractor | None = None
+        self.confidence_kind: str | None = None
+        self.cpu = False
+        self.method = False
+        self.first_name = ""
+        self.code = ""
+        self.reads_before = False
+        self.reads_after = False
+
+    def know_parameters(self, function: Callable[..., Any]) -> None:
+        """Is it a method (first parameter ``self`` or ``cls``), and what is its input called? Bound methods have lost their self already."""
+        code = getattr(inspect.unwrap(function), "__code__", None)
+        names: tuple[str, ...] = code.co_varnames[: code.co_argcount] if code is not None else ()
+        owned = bool(names) and names[0] in _METHOD_NAMES
+        self.method = owned and not inspect.ismethod(function)
+        rest = names[1:] if owned else names
+        self.first_name = rest[0] if rest else ""
+
+    def ready(self) -> "Spec":
+        self.reads_before = bool(self.givens or self.inputs)
+        self.reads_after = bool(self.outputs or self.confidence)
+        return self
+
+    def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attributes:
+        """What is known before the call: givens in force, difficulty and size of the input. A call without arguments has no input."""
+        found: Attributes = {}
+        for name, given in self.givens:
+            self._given(name, given.raw(args[0] if self.method and args else None), found)
+        if self.inputs:
+            known, subject = self.subject(args, kwargs)
+            for name, extractor in self.inputs if known else ():
+                value = finite(extractor.number(subject), what=name)
+                if value is not None:
+                    found[name] = value
+        return found
+
+    def subject(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, Any]:
+        """(is there one?, the input): the first positional argument after ``self``, else the first parameter given by its name."""
+        position = 1 if self.method else 0
+        if len(args) > position:
+            return True, args[position]
+        if self.first_name in kwargs:
+            return True, kwargs[self.first_name]
+        return False, None
+
+    def after(self, result: Any, attributes: Attributes) -> None:
+        """Read the result into `attributes`. Raises only what `isolate` lets through (under pytest)."""
+        if self.confidence is not None:
+            attributes.update(confidence_attributes(self.confidence.number(result), self.confidence_kind, what=self.span_name))
+        for name, extractor in self.outputs:
+            value = finite(extractor.number(result), what=name)
+            if value is not None:
+                attributes[name] = value
+
+    def _given(self, name: str, value: Any, found: Attributes) -> None:
+        if name == CONFIG_DIGEST.name:
+            found[name] = config_digest(value, code=self.code)
+        elif value is None:
+            return
+        elif name == MODEL_NAME.name:
+            found.update(model_attributes(str(value)))
+        else:
+            found[name] = clean(str(value))
+
+
+class _Given:
+    """A callable given: called with ``self`` if the stage is a method, with nothing otherwise."""
+
+    __slots__ = ("call", "method")
+
+    def __init__(self, call: Callable[..., Any], *, method: bool) -> None:
+        self.call = call
+        self.method = method
+
+    def __call__(self, owner: Any) -> Any:
+        return self.call(owner) if self.method else self.call()
+
+
+_OPTIONS: Final = frozenset(StageOptions.__annotations__)
+_METHOD_NAMES: Final = ("self", "cls")
+
+
+def stage_spec(name: str, options: StageOptions, *, function: Callable[..., Any] | None = None) -> Spec:
+    """Prepare a stage. Raises TypeError for an unknown keyword or a reader that is none, ValueError for an unknown type or kind: at decoration,
+    where the author sees it, never at a call.
+    """
+    unknown = sorted(set(options) - _OPTIONS)
+    if unknown:
+        message = f"stage {name!r}: unknown keyword {unknown[0]!r}; allowed: {', '.join(sorted(_OPTIONS))}"
+        raise TypeError(message)
+    spec = Spec(name)
+    spec.static[STAGE_NAME.name] = spec.span_name
+    if function is not None:
+        _know_function(spec, function)
+    for key, value in options.get("attributes", {}).items():
+        spec.static[clean(str(key))] = scalar(value)
+    for flag, attribute in (("final", FINAL), ("blocking", BLOCKING)):
+        if flag in options:
+            spec.static[attribute.name] = bool(cast("dict[str, Any]", options)[flag])
+    if "type" in options:
+        spec.static[STAGE_TYPE.name] = one_of(options["type"], STAGE_TYPES, what="stage type")
+    if "pipeline" in options:
+        spec.last[PIPELINE_NAME.name] = clean(options["pipeline"])
+    spec.cpu = bool(options.get("cpu", False))
+    _know_versions(spec, options)
+    _know_readers(spec, options)
+    return spec.ready()
+
+
+def model_attributes(model: str) -> Attributes:
+    name, version = split_model(model)
+    found: Attributes = {MODEL_NAME.name: clean(name)}
+    if version:
+        found[MODEL_VERSION.name] = clean(version)
+    return found
+
+
+def _know_function(spec: Spec, function: Callable[..., Any]) -> None:
+    inner = getattr(function, "__func__", function)
+    qualname = getattr(inner, "__qualname__", type(inner).__qualname__)
+    spec.static[CODE_FUNCTION_NAME.name] = clean(f"{getattr(inner, '__module__', None) or '?'}.{qualname}")
+    spec.code = code_digest(function)
+    spec.static[STAGE_VERSION.name] = spec.code
+    spec.know_parameters(function)
+
+
+def _know_versions(spec: Spec, options: StageOptions) -> None:
+    for key, attribute in (("version", STAGE_VERSION), ("data_version", DATA_VERSION), ("model", MODEL_NAME)):
+        given = cast("dict[str, Any]", options).get(key)
+        if given is None:
+            continue
+        if callable(given):
+            spec.givens.append((attribute.name, Extractor(_Given(given, method=spec.method), what=f"{spec.span_name} {key}")))
+        elif attribute is MODEL_NAME:
+            spec.static.update(model_attributes(str(given)))
+        else:
+            spec.static[attribute.name] = clean(str(given))
+    if "config" in options:
+        config = options["config"]
+        if callable(config) and not isinstance(config, type):
+            spec.givens.append((CONFIG_DIGEST.name, Extractor(_Given(config, method=spec.method), what=f"{spec.span_name} config")))
+        else:
+            spec.static[CONFIG_DIGEST.name] = config_digest(config, code=spec.code)
+
+
+def _know_readers(spec: Spec, options: StageOptions) -> None:
+    if "confidence_kind" in options:
+        spec.confidence_kind = one_of(options["confidence_kind"], CONFIDENCE_KINDS, what="confidence kind")
+    if "confidence" in options:
+        spec.confidence = Extractor(options["confidence"], what=f"{spec.span_name} confidence")
+    for metric, declared in options.get("quality", {}).items():
+        name, of_input, extractor = quality_reader(metric, declared)
+        (spec.inputs if of_input else spec.outputs).append((clean(name), extractor))
+    if "input_size" in options:
+        spec.inputs.append((INPUT_SIZE.name, Extractor(options["input_size"], what=f"{spec.span_name} input_size")))
+    if "output_size" in options:
+        spec.outputs.append((OUTPUT_SIZE.name, Extractor(options["output_size"], what=f"{spec.span_name} output_size")))
