@@ -111,7 +111,7 @@ def _parts(value: Any, path: tuple[int, ...]) -> Iterator[str]:
         for inner in value:
             yield from _parts(inner, (*path, id(value)))
     else:
-        yield from _object_parts(value, depth)
+        yield from _object_parts(value, path)
 
 
 def _flat(value: Any, path: tuple[int, ...]) -> str:
