@@ -82,6 +82,7 @@ class Child:
     environment: Mapping[str, str]
     log: Path
     health: str | None
+    patience_s: float = 20.0
     process: subprocess.Popen[str] | None = field(default=None)
 
     def start(self) -> None:
@@ -118,14 +119,14 @@ class Child:
         self.process.wait(timeout=10)
         self._forget()
 
-    def stop(self, timeout_s: float = 20.0) -> int | None:
-        """SIGTERM and wait; SIGKILL after `timeout_s`. The exit code, or None if it did not run."""
+    def stop(self, timeout_s: float | None = None) -> int | None:
+        """SIGTERM and wait; SIGKILL after `timeout_s` (default: `patience_s`). The exit code, or None if it did not run."""
         if self.process is None:
             return None
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(timeout=timeout_s)
+                self.process.wait(timeout=self.patience_s if timeout_s is None else timeout_s)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(timeout=10)
@@ -230,6 +231,7 @@ def make_jaeger(binary: Path, directory: Path, *, config: Path = JAEGER_FILE, se
         environment=environment | dict(settings or {}),
         log=directory / "jaeger.log",
         health=f"http://{LOOPBACK}:{health}/status",
+        patience_s=0.5,  # after an HTTP request it waits 10 s before it ends
         otlp_port=otlp,
         query_port=query,
     )
