@@ -49,23 +49,23 @@ def first_kernel(trace: I64, span_id: U64) -> I64:
 
 
 @njit(cache=True)
-def parent_kernel(trace: I64, span_id: U64, parent_id: U64) -> I64:
-    """(n,) i64: the row in the same trace that has the parent id; −1 where the id is 0 or not there. Span ids are unique in a trace."""
+def find_kernel(trace: I64, span_id: U64, want_trace: I64, want_id: U64) -> I64:
+    """(k,) i64: the row of that trace with the wanted id; −1 where the id is 0 or not there. Span ids are unique in a trace."""
     first = np.empty(span_id.size, np.int64)
     table = _fill(trace, span_id, first)
     mask = table.size - 1
-    parent = np.full(span_id.size, -1, np.int64)
-    for row in range(span_id.size):
-        if parent_id[row] == np.uint64(0):
+    found = np.full(want_id.size, -1, np.int64)
+    for place in range(want_id.size):
+        if want_id[place] == np.uint64(0):
             continue
-        slot = _slot(trace[row], parent_id[row], mask)
+        slot = _slot(want_trace[place], want_id[place], mask)
         while table[slot] != 0:
-            other = table[slot] - 1
-            if span_id[other] == parent_id[row] and trace[other] == trace[row]:
-                parent[row] = other
+            row = table[slot] - 1
+            if span_id[row] == want_id[place] and trace[row] == want_trace[place]:
+                found[place] = row
                 break
             slot = (slot + 1) & mask
-    return parent
+    return found
 
 
 @njit(cache=True)
@@ -159,3 +159,56 @@ def attach_kernel(offset: I64, start: I64, end: I64, columns: tuple[I32, I64, Bo
                 found = _tightest(row, (start, end), (previous, longer), parent)
             parent[row] = found
     return parent
+
+
+@njit(cache=True)
+def ancestor_kernel(parent: I64, marked: Bool) -> I64:
+    """(n,) i64: the nearest marked row above, not the row itself; −1 = none. Parents form a forest."""
+    found = np.full(parent.size, -2, np.int64)
+    for first in range(parent.size):
+        row = first
+        while found[row] == -2 and parent[row] >= 0 and not marked[parent[row]]:
+            row = parent[row]
+        answer = found[row] if found[row] != -2 else parent[row]
+        row = first
+        while found[row] == -2:
+            found[row] = answer
+            if parent[row] < 0 or marked[parent[row]]:
+                break
+            row = parent[row]
+    return found
+
+
+@njit(cache=True)
+def precedence_kernel(cuts: I64, start: I64, end: I64) -> tuple[I64, I64]:
+    """Pairs (before, after) of rows: `before` ended when `after` began, and nothing of the same group lies between.
+
+    Groups are rows cuts[i]:cuts[i + 1], sorted by (start, end). This is the transitive reduction of the interval order, found by walking back from
+    the last to end while ends lie after the latest start among those that had ended.
+    """
+    befores, afters, used = np.empty(start.size + 16, np.int64), np.empty(start.size + 16, np.int64), 0
+    for group in range(cuts.size - 1):
+        low, high = cuts[group], cuts[group + 1]
+        by_end = np.argsort(end[low:high], kind="mergesort") + low
+        ended, latest = 0, np.int64(0)
+        for row in range(low, high):
+            while ended < high - low and end[by_end[ended]] <= start[row] and by_end[ended] < row:
+                latest = start[by_end[ended]] if ended == 0 else max(latest, start[by_end[ended]])
+                ended += 1
+            place = ended - 1
+            while place >= 0 and end[by_end[place]] >= latest:
+                before = by_end[place]
+                if end[before] > latest or start[before] == latest:
+                    if used == befores.size:
+                        befores, afters = _doubled(befores), _doubled(afters)
+                    befores[used], afters[used] = before, row
+                    used += 1
+                place -= 1
+    return befores[:used], afters[:used]
+
+
+@njit(cache=True)
+def _doubled(values: I64) -> I64:
+    wider = np.empty(2 * values.size, np.int64)
+    wider[: values.size] = values
+    return wider

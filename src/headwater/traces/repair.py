@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from headwater.model.spans import I32, I64, KIND_CLIENT, KIND_SERVER, U64, Bool, SpanTable
-from headwater.traces.kernels import attach_kernel, cut_kernel, first_kernel, parent_kernel
+from headwater.traces.kernels import attach_kernel, cut_kernel, find_kernel, first_kernel
 
 SKEWED: Final = "headwater.defect.skewed"
 """Numbers column that decoders set to 1 on a span whose end they raised to its start."""
@@ -70,10 +70,16 @@ def drop_duplicates(draft: Draft) -> Draft:
     return replace(counted, spans=spans.take(kept), offset=offset, parent=draft.parent[kept])
 
 
+def _named_parents(draft: Draft) -> I64:
+    trace = draft.trace_of_row()
+    rows: I64 = find_kernel(trace, draft.spans.span_id, trace, draft.spans.parent_id)
+    return rows
+
+
 def resolve_parents(draft: Draft) -> Draft:
     """Parent ids to rows of the same trace. `orphans` counts ids that are not there, `rootless` traces in which every span names a parent."""
     spans = draft.spans
-    parent = parent_kernel(draft.trace_of_row(), spans.span_id, spans.parent_id)
+    parent = _named_parents(draft)
     named = spans.parent_id != 0
     rootless = np.logical_and.reduceat(named, draft.offset[:-1]).astype(np.int32)
     counted = replace(draft, parent=parent).with_count(orphans=named & (parent < 0))
@@ -94,7 +100,7 @@ def attach_orphans(draft: Draft) -> Draft:
     spans = draft.spans
     orphan = (spans.parent_id != 0) & (draft.parent < 0)
     if "cycles" in draft.counts and np.any(draft.counts["cycles"]):
-        known = parent_kernel(draft.trace_of_row(), spans.span_id, spans.parent_id)
+        known = _named_parents(draft)
         orphan &= known < 0  # a span detached from a loop has its parent here; it is a root, not an orphan
     if not np.any(orphan):
         return draft
