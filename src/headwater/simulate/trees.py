@@ -24,7 +24,7 @@ def random_trees(rng: np.random.Generator, *, n_traces: int, n_spans_max: int = 
     """Spans of `n_traces` random trees of 1 to `n_spans_max` spans, shuffled; start and end in 0..ticks, so ties and zero lengths are common.
 
     Children are drawn near their parent's interval: some stick out, start early or lie outside; some name a parent that is not there, some are
-    their own parent or close a loop; some say whether they block; kinds are mixed; some roots link to another span; a few spans are final.
+    their own parent or close a loop; some say whether they block; kinds are mixed; some spans link to one or two others; a few spans are final.
     """
     sizes = rng.integers(1, n_spans_max + 1, n_traces)
     n = int(sizes.sum())
@@ -41,7 +41,7 @@ def random_trees(rng: np.random.Generator, *, n_traces: int, n_spans_max: int = 
     loop = np.flatnonzero((chance > 0.94) & (chance <= 0.95) & (place > 1))
     parent_id[above[loop]] = span_id[loop]
     parent_id = np.where((place > 0) & (chance > 0.9) & (chance <= 0.94), np.uint64(0), parent_id)
-    links = np.flatnonzero((rng.random(n) < 0.15) & (sizes[trace] > 1))
+    links = np.repeat(np.arange(n), rng.choice(3, n, p=(0.8, 0.1, 0.1)))
     target = first[links] + (rng.random(links.size) * sizes[trace[links]]).astype(np.int64)
     trace_id = np.stack([np.zeros(n, np.uint64), trace.astype(np.uint64) + np.uint64(1)], axis=1)
     names = ("a", "b", "c", "d")
