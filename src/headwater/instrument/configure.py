@@ -27,24 +27,12 @@ class MissingSdkError(ImportError):
     """The OpenTelemetry SDK or an exporter is not installed."""
 
 
-class _Ours:
-    """The provider this module set up, and the parked thread that will close it.
+class _Worker:
+    """One parked daemon thread for flushing and closing, so that the caller can wait with a bound.
 
     The stock shutdown waits 30 s for a collector that is down, and Python from 3.12 on starts no thread in an atexit function; so the thread that
-    does the waiting is started early and parked.
+    does the waiting is started early. A forked child gets its own.
     """
-
-    def __init__(self, provider: Any) -> None:
-        self.provider = provider
-        self.closed = False
-        self._jobs = _Worker()
-
-    def run(self, job: Callable[[], object], timeout_s: float) -> bool:
-        return self._jobs.run(job, timeout_s)
-
-
-class _Worker:
-    """One daemon thread that waits for jobs, so that the caller can wait for them with a bound."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -85,8 +73,21 @@ class _Worker:
             self._lock.release()
 
 
-_STATE: Final[dict[str, _Ours]] = {}
+class _State:
+    """Of this process: the provider `configure` set up, whether it was closed, and the thread that closes it."""
+
+    provider: Any = None
+    closed = False
+    worker: _Worker | None = None
+
+
 _LOCK: Final = threading.Lock()
+
+
+def _worker() -> _Worker:
+    if _State.worker is None:
+        _State.worker = _Worker()
+    return _State.worker
 
 
 def configure(service: str | None = None, endpoint: str | None = None, *, reraise: bool | None = None) -> bool:
@@ -119,7 +120,8 @@ def configure(service: str | None = None, endpoint: str | None = None, *, rerais
         for name in exporters:
             provider.add_span_processor(_processor(name, endpoint))
         trace.set_tracer_provider(provider)
-        _STATE["ours"] = _Ours(provider)
+        _State.provider = provider
+        _worker()
         atexit.register(shutdown)
     return True
 
@@ -130,9 +132,9 @@ def flush(timeout_s: float = TIMEOUT_S) -> bool:
     flusher = getattr(provider, "force_flush", None)
     if flusher is None:
         return True
-    ours = _STATE.get("ours")
-    worker = ours.run if ours is not None else _Worker().run
-    return worker(flusher, timeout_s)
+    with _LOCK:
+        worker = _worker()
+    return worker.run(flusher, timeout_s)
 
 
 def shutdown(timeout_s: float = TIMEOUT_S) -> bool:
@@ -140,14 +142,15 @@ def shutdown(timeout_s: float = TIMEOUT_S) -> bool:
 
     False if that took longer than `timeout_s` seconds: what is then still unsent is lost, and the process is free to end.
     """
-    ours = _STATE.get("ours")
+    with _LOCK:
+        ours, closed = _State.provider, _State.closed
+        _State.closed = ours is not None
     if ours is None:
         return flush(timeout_s)
-    if ours.closed:
+    if closed:
         return True
-    ours.closed = True
     atexit.unregister(shutdown)
-    return ours.run(ours.provider.shutdown, timeout_s)
+    return _worker().run(ours.shutdown, timeout_s)
 
 
 def _resource(service: str | None) -> "Resource":
