@@ -1,0 +1,68 @@
+"""The template environment: autoescape on, every text cleaned of control characters, unknown names an error."""
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from headwater.dashboard import svg
+from headwater.report import units
+from headwater.report.clean import clean
+
+
+def _finalize(value: Any) -> Any:
+    """What `{{ … }}` prints: text without controls, then escaped by autoescape; markup made by svg.el as it is."""
+    return clean(value, limit=8_000) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _anchor(stage: str) -> str:
+    """The id that `Links.pipeline(stage=…)` points to: percent-decoded fragments match it as it is, blanks excepted."""
+    return "".join("_" if character.isspace() else character for character in clean(stage))
+
+
+def _no_plot(text: str) -> Markup:
+    return Markup('<p class="no-plot">{}</p>').format(text)
+
+
+def _age_ns(value_ns: float | None) -> str:
+    return units.age(None if value_ns is None else value_ns / 1e9)
+
+
+@cache
+def environment() -> Environment:
+    """One environment a process; templates are compiled once."""
+    found = Environment(
+        loader=PackageLoader("headwater.dashboard"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {
+        "duration": units.duration,
+        "signed_duration": lambda value: units.duration(value, sign=True),
+        "percent": units.percent,
+        "ends": units.percent_interval,
+        "points": units.points,
+        "count": units.count,
+        "number": units.number,
+        "signed": lambda value: units.UNKNOWN if value is None else units.signed(value),
+        "instant": units.instant,
+        "age_ns": _age_ns,
+        "anchor": _anchor,
+    }
+    found.globals |= {"no_plot": _no_plot, "svg": svg}
+    return found
+
+
+@cache
+def static_files() -> dict[str, tuple[bytes, str]]:
+    """Name → (content, media type) of what /static serves; read once, nothing else is reachable."""
+    folder = files("headwater.dashboard") / "static"
+    types = {".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+    return {
+        item.name: (item.read_bytes(), types[item.name[item.name.rindex(".") :]]) for item in folder.iterdir() if item.name.endswith(tuple(types))
+    }

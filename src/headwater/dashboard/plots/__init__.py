@@ -1,0 +1,1 @@
+"""One plot, one file: a part of a document in, inline SVG out."""
