@@ -4,27 +4,19 @@ The outer messages are walked by hand, each span is parsed alone: one bad span i
 bytes are at hand for a lossless export.
 """
 
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterator
 from typing import Final
 
-from google.protobuf.message import DecodeError
-from opentelemetry.proto.common.v1.common_pb2 import KeyValue
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
-
-from headwater.ingest.columns import ColumnBuilder, Origin
+from headwater.ingest.columns import ColumnBuilder
 from headwater.ingest.limits import FROM_FILE, RECEIVED, Limits, RejectedSpanError, check_size, check_spans
-from headwater.ingest.values import is_nested
-from headwater.ingest.wire import LEN, MalformedError, encode_len, fields, texts, trim
+from headwater.ingest.salvage import take
+from headwater.ingest.wire import LEN, MalformedError, encode_len, fields
 from headwater.model.errors import UndecodableError
 from headwater.model.spans import SpanBatch, WireRows
 
 _RESOURCE_SPANS: Final = 1
 _SCOPE_SPANS: Final = 2
 _SPANS: Final = 2
-# A span shorter than this can hold neither too many attributes nor too long a string, so it goes to the parser as it is.
-_SMALL: Final = 2_048
-
 Group = tuple[bytes, bytes, list[tuple[int, int]]]
 
 
@@ -45,7 +37,7 @@ def decode(body: bytes, *, limits: Limits = RECEIVED) -> SpanBatch:
             builder.reject(error.reason, len(ranges))
             continue
         for start, end in ranges:
-            _take(builder, body[start:end], origin, limits)
+            take(builder, body[start:end], origin, limits)
     return builder.build()
 
 
@@ -143,47 +135,3 @@ def _not_otlp(why: str) -> UndecodableError:
         f"the body is not an OTLP ExportTraceServiceRequest ({why}); nothing of it was taken",
         next_command="headwater doctor",
     )
-
-
-def _take(builder: ColumnBuilder, raw: bytes, origin: Origin, limits: Limits) -> None:
-    try:
-        span = None
-        if len(raw) <= _SMALL:
-            span = _parsed(raw)
-        if span is None or _has_nested(span):
-            raw, _ = trim(raw, limits)
-            span = _parsed(raw)
-        if span is None:
-            builder.reject(_diagnose(raw))
-        else:
-            builder.add(span, raw, origin)
-    except RejectedSpanError as error:
-        builder.reject(error.reason)
-
-
-def _parsed(raw: bytes) -> Span | None:
-    """The span; None if the parser refuses it: invalid UTF-8, a wrong wire type, or nesting beyond its own limit."""
-    try:
-        return Span.FromString(raw)
-    except DecodeError:
-        return None
-
-
-def _has_nested(span: Span) -> bool:
-    if any(is_nested(attribute.value) for attribute in span.attributes):
-        return True
-    owned: Iterator[Iterable[KeyValue]] = chain((event.attributes for event in span.events), (link.attributes for link in span.links))
-    return any(is_nested(attribute.value) for attributes in owned for attribute in attributes)
-
-
-def _diagnose(raw: bytes) -> str:
-    """Why the parser refused a span whose fields are well-formed: text that is not UTF-8, the usual case, or a field of the wrong wire type."""
-    return "malformed" if all(_is_utf8(text) for text in texts(raw)) else "invalid_utf8"
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
