@@ -25,7 +25,7 @@ from tests.instrument.recording import Recorder, no_provider, put_in_force, reco
 
 import headwater as hw
 from headwater.conventions.attributes import CONFIDENCE, CONFIDENCE_KIND, ERROR_TYPE, FIRST_ITEM_NS, ITEMS, OUTCOME, QUALITY, STAGE_NAME
-from headwater.instrument import isolate
+from headwater.instrument import isolate, live
 
 __all__ = ["no_provider", "recorder", "swallowing"]  # fixtures
 
@@ -744,6 +744,16 @@ def test_two_providers_one_after_the_other(recorder):
     stage(2)
     put_in_force(recorder.provider)
     assert (len(recorder.spans), len(second.spans)) == (1, 1)
+
+
+def test_an_api_that_renames_its_global_is_asked_by_its_public_door(recorder, monkeypatch):
+    monkeypatch.setattr(live, "GLOBAL", "_RENAMED")
+    monkeypatch.setattr(live, "state", live.Seen(object(), None, parent_decides=False))
+    stage = hw.stage("s")(plain)
+    stage(1)
+    put_in_force(None)
+    stage(2)
+    assert recorder.names == ["s"]
 
 
 def test_no_provider_runs_no_extractor(no_provider):

@@ -18,12 +18,12 @@ OUTCOME_SCOPE: Final = "headwater.outcome"
 SPAN_KEY: Final = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, Context())))
 
 # get_tracer_provider() reads os.environ at each call; the global it guards costs a tenth. If a later API renames it, the public call serves.
-_API: Final[dict[str, Any]] = vars(trace)
-_GLOBAL: Final = "_TRACER_PROVIDER"
-_UNSEEN: Final = object()
+API: Final[dict[str, Any]] = vars(trace)
+GLOBAL: Final = "_TRACER_PROVIDER"
+UNSEEN: Final = object()
 
 
-class _Seen:
+class Seen:
     """What was learned about one provider. Replaced as a whole, so that a reader in another thread never sees half of it."""
 
     __slots__ = ("parent_decides", "provider", "tracer")
@@ -34,32 +34,31 @@ class _Seen:
         self.parent_decides = parent_decides
 
 
-_seen = _Seen(_UNSEEN, None, parent_decides=False)
+state = Seen(object(), None, parent_decides=False)
 
 
-def seen() -> _Seen:
+def seen() -> Seen:
     """The provider in force: `tracer` is None where there is none or it is switched off (``OTEL_SDK_DISABLED``); `parent_decides` says that a
     child of an unsampled parent is never sampled, so that it need not be started at all.
     """
-    provider = _API.get(_GLOBAL, _UNSEEN)
-    if provider is _seen.provider:
-        return _seen
-    return _look(provider)
+    provider = API.get(GLOBAL, UNSEEN)
+    return state if provider is state.provider else look(provider)
 
 
-def _look(provider: object) -> _Seen:
-    global _seen  # noqa: PLW0603  the one cache of the wrapper, see the module
-    if provider is _UNSEEN or (provider is None and "OTEL_PYTHON_TRACER_PROVIDER" in os.environ):
+def look(provider: object) -> Seen:
+    """Learn what is to know about a provider not seen before."""
+    global state  # noqa: PLW0603  the one cache of the wrapper, see the module
+    if provider is UNSEEN or (provider is None and "OTEL_PYTHON_TRACER_PROVIDER" in os.environ):
         current = trace.get_tracer_provider()
         provider = None if isinstance(current, trace.ProxyTracerProvider) else current
     if provider is None:
-        fresh = _Seen(None, None, parent_decides=False)
+        fresh = Seen(None, None, parent_decides=False)
     else:
         tracer = trace.get_tracer(SCOPE, tracer_provider=provider)  # type: ignore[arg-type]
         dark = isinstance(tracer, NoOpTracer)
-        fresh = _Seen(provider, None if dark else tracer, parent_decides=_parent_decides(tracer))
-    if _GLOBAL in _API:
-        _seen = fresh
+        fresh = Seen(provider, None if dark else tracer, parent_decides=_parent_decides(tracer))
+    if GLOBAL in API:
+        state = fresh
     return fresh
 
 

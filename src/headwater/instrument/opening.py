@@ -1,7 +1,7 @@
 """Opening a stage or a run: the hot path before the user's function."""
 
 from time import perf_counter_ns, time_ns
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 from opentelemetry.context import Context, get_current
@@ -14,13 +14,17 @@ from headwater.instrument.spec import Spec
 from headwater.instrument.text import clean
 from headwater.instrument.values import Attributes
 
+_API: Final = live.API
+
 
 def open_stage(spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inert | None:
     """Start the stage's span and make it current. None: nothing records here, call the function as it is.
 
     Times are `perf_counter_ns` laid on the wall clock once per trace and process: a clock that is set back in the middle moves no span of it.
     """
-    seen = live.seen()
+    seen = live.state
+    if _API.get(live.GLOBAL, live.UNSEEN) is not seen.provider:  # live.seen(), spelled out: the call would be a quarter of the cost of no provider
+        seen = live.seen()
     tracer = seen.tracer
     if tracer is None:
         return None
@@ -35,9 +39,11 @@ def open_stage(spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ine
         run = None if outer is None else outer.run
         span = tracer.start_span(spec.span_name, start_time=start_ns + offset_ns)
         if not span.is_recording():
-            return _enter_inert(span, run, offset_ns=offset_ns, current=current)
+            inert = Inert(span, run, offset_ns=offset_ns)
+            inert.enter(Context({**current, live.SPAN_KEY: span, HANDLE_KEY: inert}))
+            return inert
         handle = Handle(span, run, spec=spec, start_ns=start_ns, offset_ns=offset_ns)
-        handle.begin(_inside(current, span, handle), args, kwargs)
+        handle.begin(Context({**current, live.SPAN_KEY: span, HANDLE_KEY: handle}), args, kwargs)
     except Exception as error:  # noqa: BLE001  a sampler or a span processor may raise; the stage must run all the same
         if span is not None:
             span.end()
@@ -67,7 +73,7 @@ def open_run(spec: Spec, run_id: str | None, flows: Attributes) -> Inert:
     if not span.is_recording():
         return _enter_inert(span, run, offset_ns=offset_ns, current=current)
     handle = Handle(span, run, spec=spec, start_ns=start_ns, offset_ns=offset_ns)
-    handle.begin(_inside(current, span, handle), (), {})
+    handle.begin(Context({**current, live.SPAN_KEY: span, HANDLE_KEY: handle}), (), {})
     return handle
 
 
@@ -85,15 +91,10 @@ def unsampled(parent: Any) -> bool:
     return context.is_valid and not context.trace_flags & 1
 
 
-def _inside(current: Context, span: Span, handle: Inert) -> Context:
-    return Context({**current, live.SPAN_KEY: span, HANDLE_KEY: handle})
-
-
 def _enter_inert(span: Span, run: RunInfo | None, *, offset_ns: int, current: Context) -> Inert:
     handle = Inert(span, run, offset_ns=offset_ns)
     # No provider, no span: then whatever span the caller has current stays so.
-    inside = _inside(current, span, handle) if span.get_span_context().is_valid else Context({**current, HANDLE_KEY: handle})
-    handle.enter(inside)
+    handle.enter(Context({**current, HANDLE_KEY: handle} | ({live.SPAN_KEY: span} if span.get_span_context().is_valid else {})))
     return handle
 
 

@@ -72,7 +72,7 @@ def pipeline(name: str, **options: Unpack[RunOptions]) -> Callable[[CallableT], 
     _check(name, options)
 
     def decorator(target: CallableT) -> CallableT:
-        return wrap(target, RunOpener(name, options, inner_function(target)))
+        return wrap(target, RunOpener(name, options, inner_function(target)).open)
 
     return decorator
 

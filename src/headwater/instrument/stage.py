@@ -13,18 +13,6 @@ from headwater.instrument.wrap import inner_function, wrap
 CallableT = TypeVar("CallableT", bound=Callable[..., Any])
 
 
-class StageOpener:
-    """Opens one call of a decorated stage."""
-
-    __slots__ = ("spec",)
-
-    def __init__(self, spec: Spec) -> None:
-        self.spec = spec
-
-    def open(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inert | None:
-        return open_stage(self.spec, args, kwargs)
-
-
 class StageBlock:
     """``with hw.stage.span("gate") as st:``, also ``async with``. Each entry is one execution."""
 
@@ -89,7 +77,8 @@ def _decorate(target: Any, name: str | None, options: StageOptions) -> Any:
     function = inner_function(target)
     plain = function.func if isinstance(function, partial) else function
     qualname = str(getattr(plain, "__qualname__", type(plain).__qualname__))
-    return wrap(target, StageOpener(stage_spec(name or qualname.rpartition("<locals>.")[2], options, function=function)))
+    spec = stage_spec(name or qualname.rpartition("<locals>.")[2], options, function=function)
+    return wrap(target, partial(open_stage, spec))
 
 
 stage = StageFace()

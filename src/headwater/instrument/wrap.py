@@ -8,7 +8,7 @@ import functools
 import inspect
 import types
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from headwater.instrument.record import Inert
 
@@ -17,10 +17,8 @@ _CACHE_FACE: Final = ("cache_info", "cache_clear", "cache_parameters")  # of fun
 _LATER: Final = frozenset({types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType})
 
 
-class Opener(Protocol):
-    """Opens one call: `Spec` bound to `open_stage`, or a run's. Must be picklable."""
-
-    def open(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inert | None: ...
+# Opens one call, given its args and kwargs; None: nothing records, call the function as it is. Must be picklable: a partial over a `Spec`.
+Opening = Callable[[tuple[Any, ...], dict[str, Any]], Inert | None]
 
 
 def inner_function(target: Any) -> Callable[..., Any]:
@@ -41,10 +39,10 @@ def inner_function(target: Any) -> Callable[..., Any]:
     return cast("Callable[..., Any]", target)
 
 
-def wrap(target: DecoratedT, opener: Opener) -> DecoratedT:
-    """`target` with each call opened by `opener`; a plain function of the same kind (classmethod and staticmethod objects stay such)."""
+def wrap(target: DecoratedT, opening: Opening) -> DecoratedT:
+    """`target` with each call opened by `opening`; a plain function of the same kind (classmethod and staticmethod objects stay such)."""
     function = inner_function(target)
-    wrapper = _maker(function)(function, opener)
+    wrapper = _maker(function)(function, opening)
     for name in _CACHE_FACE:
         if hasattr(function, name) and not hasattr(wrapper, name):
             setattr(wrapper, name, getattr(function, name))
@@ -53,7 +51,7 @@ def wrap(target: DecoratedT, opener: Opener) -> DecoratedT:
     return cast("DecoratedT", wrapper)
 
 
-def _maker(function: Callable[..., Any]) -> Callable[[Callable[..., Any], Opener], Callable[..., Any]]:
+def _maker(function: Callable[..., Any]) -> Callable[[Callable[..., Any], Opening], Callable[..., Any]]:
     call = function
     if not inspect.isroutine(function) and not isinstance(function, functools.partial):
         call = type(function).__call__  # a callable object is of the kind of its __call__
@@ -64,9 +62,7 @@ def _maker(function: Callable[..., Any]) -> Callable[[Callable[..., Any], Opener
     return _generator if inspect.isgeneratorfunction(call) else _plain
 
 
-def _plain(function: Callable[..., Any], opener: Opener) -> Callable[..., Any]:
-    opening = opener.open
-
+def _plain(function: Callable[..., Any], opening: Opening) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         handle = opening(args, kwargs)
@@ -85,9 +81,7 @@ def _plain(function: Callable[..., Any], opener: Opener) -> Callable[..., Any]:
     return wrapper
 
 
-def _coroutine(function: Callable[..., Any], opener: Opener) -> Callable[..., Any]:
-    opening = opener.open
-
+def _coroutine(function: Callable[..., Any], opening: Opening) -> Callable[..., Any]:
     @functools.wraps(function)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         handle = opening(args, kwargs)
@@ -104,9 +98,7 @@ def _coroutine(function: Callable[..., Any], opener: Opener) -> Callable[..., An
     return wrapper
 
 
-def _generator(function: Callable[..., Any], opener: Opener) -> Callable[..., Any]:
-    opening = opener.open
-
+def _generator(function: Callable[..., Any], opening: Opening) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         handle = opening(args, kwargs)
@@ -118,9 +110,7 @@ def _generator(function: Callable[..., Any], opener: Opener) -> Callable[..., An
     return wrapper
 
 
-def _async_generator(function: Callable[..., Any], opener: Opener) -> Callable[..., Any]:
-    opening = opener.open
-
+def _async_generator(function: Callable[..., Any], opening: Opening) -> Callable[..., Any]:
     @functools.wraps(function)
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         # An async generator has no `yield from`: the consumer's asend, athrow and aclose are handed to the body one by one, traced or not.
@@ -200,19 +190,6 @@ def _close(handle: Inert, body: Generator[Any, Any, Any], abandoned: GeneratorEx
     handle.fail(abandoned)
 
 
-class _Opened:
-    """An opener whose call is open already: for what a plain function returned to run later."""
-
-    __slots__ = ("handle",)
-
-    def __init__(self, handle: Inert) -> None:
-        self.handle = handle
-
-    def open(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inert:  # noqa: ARG002  the protocol's
-        self.handle.resume()
-        return self.handle
-
-
 def go_on(handle: Inert, later: Any) -> Any:
     """A plain function returned a generator, coroutine or async generator: the span covers its run, and only here the returned object is ours."""
     if isinstance(later, types.GeneratorType):
@@ -221,7 +198,12 @@ def go_on(handle: Inert, later: Any) -> Any:
     handle.stop_cpu()
     handle.leave()
     make = _async_generator if isinstance(later, types.AsyncGeneratorType) else _coroutine
-    return make(lambda: later, _Opened(handle))()
+
+    def reopen(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inert:  # noqa: ARG001  an Opening
+        handle.resume()
+        return handle
+
+    return make(lambda: later, reopen)()
 
 
 def timed(handle: Inert, awaitable: Awaitable[Any]) -> Awaitable[Any]:
