@@ -163,7 +163,7 @@ def damage(shape: Shape, world: World, on: dict[int, float], traits: Traits) -> 
     return own, content
 
 
-def _loss(shape: Shape, world: World, on: dict[int, float], traits: Traits) -> F64:
+def loss_of(shape: Shape, world: World, on: dict[int, float], traits: Traits) -> F64:
     """(m,) 0/1: one uniform number a trace against the probability the damage gives; the same number in every rerun."""
     _, content = damage(shape, world, on, traits)
     base = np.where(world.hard, traits.hard_failure, traits.base_failure)
@@ -175,7 +175,7 @@ def truth_of(shape: Shape, world: World, faults: tuple[Fault, ...], traits: Trai
     strength = {shape.stages.index(one.stage): 0.0 if one.harmless else one.strength for one in faults}
     players = sorted(strength)
     losses = {
-        subset: _loss(shape, world, {stage: strength[stage] for stage in subset}, traits)
+        subset: loss_of(shape, world, {stage: strength[stage] for stage in subset}, traits)
         for size in range(len(players) + 1)
         for subset in combinations(players, size)
     }
