@@ -10,12 +10,15 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 
 import cloudpickle
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor
@@ -637,6 +640,12 @@ def test_interrupts_pass_and_are_no_failures(recorder, kind):
 def test_wrong_arguments_raise_the_functions_own_type_error(recorder):
     with pytest.raises(TypeError, match=r"plain\(\) missing 1 required positional argument"):
         hw.stage("s")(plain)()
+    with pytest.raises(TypeError, match=r"generator_function\(\) missing 1 required positional argument"):
+        next(hw.stage("s")(generator_function)())
+    with pytest.raises(TypeError, match=r"coroutine_function\(\) missing 1 required positional argument"):
+        asyncio.run(hw.stage("s")(coroutine_function)())
+    assert current_span_id() == 0
+    assert {span.status.status_code for span in recorder.spans} == {StatusCode.ERROR}
 
 
 def test_an_argument_whose_str_raises_and_a_large_one_are_not_looked_at(recorder):
@@ -896,6 +905,63 @@ def test_a_clock_that_steps_back_moves_no_span(recorder, monkeypatch):
     assert spans["speech"].start_time <= spans["a"].start_time <= spans["b"].start_time
     assert spans["b"].end_time <= spans["a"].end_time <= spans["speech"].end_time
     assert spans["b"].end_time - spans["b"].start_time >= 2_000_000
+
+
+def test_a_task_that_outlives_its_run_lays_its_own_clock(recorder, monkeypatch):
+    from headwater.instrument import opening
+
+    with hw.run("speech"):
+        later = copy_context()
+    monkeypatch.setattr(opening, "time_ns", lambda: 3_000_000_000_000_000_000)
+    later.run(hw.stage("late")(plain), 1)
+    assert recorder.one("late").start_time == 3_000_000_000_000_000_000
+
+
+CALLS = st.lists(st.one_of(st.integers(), st.text(max_size=5), st.none(), st.just(float("nan"))), max_size=4)
+FAILURES = st.sampled_from([None, ValueError, UnprintableError, KeyError, StopIteration, AssertionError, MemoryError, RecursionError])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(args=CALLS, failure=FAILURES, kind=st.sampled_from(["plain", "coroutine", "generator"]))
+def test_result_exception_and_traceback_tail_equal_the_unwrapped(recorder, args, failure, kind):
+    error = failure() if failure is not None else None
+
+    def body(*given):
+        if error is not None:
+            raise error
+        return given
+
+    async def coroutine(*given):
+        return body(*given)
+
+    def generator(*given):
+        yield from body(*given)
+
+    drive = {"plain": lambda f: f(*args), "coroutine": lambda f: run_coroutine(f(*args)), "generator": lambda f: list(f(*args))}[kind]
+    function = {"plain": body, "coroutine": coroutine, "generator": generator}[kind]
+    expected, seen = attempt(lambda: drive(function)), attempt(lambda: drive(hw.stage("s", confidence=lambda _: 0.5)(function)))
+    assert len(seen[0]) == len(expected[0])
+    assert all(left is right for left, right in zip(seen[0], expected[0], strict=True))
+    assert seen[1] == expected[1]
+
+
+def run_coroutine(coroutine):
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    raise AssertionError("these coroutines do not wait")
+
+
+def attempt(call):
+    """(what came out, the user's frames); an exception is one object that came out."""
+    try:
+        return list(call()), []
+    except Exception as error:
+        frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+        error.__traceback__ = None
+        converted = type(error) is RuntimeError and isinstance(error.__cause__, StopIteration)  # the interpreter's own conversion, PEP 479
+        return [error.__cause__ if converted else error], [name for name in frames if name in {"body", "coroutine", "generator"}]
 
 
 def test_the_users_own_span_inside_and_outside(recorder):

@@ -366,6 +366,8 @@ class Handle(Inert):
             self.span.end(end_time=end_ns + self.offset_ns)
         except Exception as ours:  # noqa: BLE001  a span processor may raise
             (isolate.bury if quiet else isolate.swallow)("ending a span", ours)
+        finally:
+            self.offset_ns = 0  # what opens below an ended span (a task that outlives its run) lays its own clock
 
 
 def _without_confidence(attributes: Attributes) -> Attributes:

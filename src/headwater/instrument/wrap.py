@@ -101,11 +101,12 @@ def _coroutine(function: Callable[..., Any], opening: Opening) -> Callable[..., 
 def _generator(function: Callable[..., Any], opening: Opening) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        body = function(*args, **kwargs)  # binds the arguments, runs nothing: a wrong call raises before there is a span
         handle = opening(args, kwargs)
         if handle is None:
-            return (yield from function(*args, **kwargs))
+            return (yield from body)
         handle.stream()
-        return (yield from iterate(handle, function(*args, **kwargs)))
+        return (yield from iterate(handle, body))
 
     return wrapper
 
@@ -114,9 +115,9 @@ def _async_generator(function: Callable[..., Any], opening: Opening) -> Callable
     @functools.wraps(function)
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         # An async generator has no `yield from`: the consumer's asend, athrow and aclose are handed to the body one by one, traced or not.
+        body = function(*args, **kwargs)
         handle = opening(args, kwargs) or Inert()
         handle.stream()
-        body = function(*args, **kwargs)
         step: Awaitable[Any] = body.__anext__()
         while True:
             handle.resume()
