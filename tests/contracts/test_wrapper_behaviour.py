@@ -1,6 +1,7 @@
 """What a wrapper owes the code it wraps, one named test per promise. No line of it knows how the wrapper is built."""
 
 import asyncio
+import concurrent.futures
 import functools
 import gc
 import inspect
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
 from opentelemetry.trace import StatusCode
 from tests.instrument.recording import Recorder, no_provider, put_in_force, recorder, swallowing
 
@@ -57,7 +58,7 @@ def test_a_generator_span_covers_the_iteration(recorder):
     span = recorder.one("stream")
     assert duration_ms(span) >= 6
     assert span.attributes[ITEMS.name] == 3
-    assert 2e6 <= span.attributes[FIRST_ITEM_NS.name] <= (span.end_time - span.start_time)
+    assert 2e6 <= span.attributes[FIRST_ITEM_NS.name] <= 0.7 * (span.end_time - span.start_time)
 
 
 def test_spans_inside_a_generator_are_its_children(recorder):
@@ -621,8 +622,8 @@ def test_the_users_own_exception_object_reaches_the_caller(recorder, error):
     span.status.description.encode("utf-8")
 
 
-@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_interrupts_pass_and_are_no_failures(recorder, kind):
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, concurrent.futures.CancelledError, asyncio.CancelledError])
+def test_interrupts_and_cancellations_pass_and_are_no_failures(recorder, kind):
     error = kind()
 
     @hw.stage("raiser")
@@ -699,6 +700,13 @@ def test_an_extractor_that_raises_is_counted_not_raised(recorder, swallowing):
 def test_an_extractor_that_raises_is_heard_under_pytest_and_the_span_still_ends(recorder):
     with pytest.raises(ZeroDivisionError):
         hw.stage("s", confidence=lambda r: 1 / 0)(lambda: 1)()
+    assert recorder.names == ["s"]
+    assert current_span_id() == 0
+
+
+def test_an_input_reader_that_raises_under_pytest_ends_its_span_too(recorder):
+    with pytest.raises(ZeroDivisionError):
+        hw.stage("s", input_size=lambda x: x / 0)(plain)(1)
     assert recorder.names == ["s"]
     assert current_span_id() == 0
 
@@ -839,6 +847,42 @@ def test_under_an_unsampled_parent_nothing_is_read_and_nothing_recorded():
         put_in_force(None)
 
 
+def parent_context(*, remote, flags):
+    context = trace.SpanContext(trace_id=1 << 90, span_id=7, is_remote=remote, trace_flags=trace.TraceFlags(flags))
+    return trace.set_span_in_context(trace.NonRecordingSpan(context))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "remote", "recorded"),
+    [
+        (ParentBased(ALWAYS_ON), True, False),
+        (ParentBased(ALWAYS_ON), False, False),
+        (ALWAYS_ON, True, True),
+        (ParentBased(ALWAYS_ON, remote_parent_not_sampled=ALWAYS_ON), True, True),
+        (ParentBased(ALWAYS_ON, local_parent_not_sampled=ALWAYS_ON), False, True),
+    ],
+)
+def test_a_sampler_that_may_overrule_an_unsampled_parent_is_asked(sampler, remote, recorded):
+    made = Recorder(sampler=sampler)
+    put_in_force(made.provider)
+    token = otel_context.attach(parent_context(remote=remote, flags=0))
+    try:
+        hw.stage("s")(plain)(1)
+        assert made.names == (["s"] if recorded else [])
+    finally:
+        otel_context.detach(token)
+        put_in_force(None)
+
+
+def test_an_invalid_span_is_no_parent(recorder):
+    token = otel_context.attach(trace.set_span_in_context(trace.INVALID_SPAN))
+    try:
+        hw.stage("s")(plain)(1)
+    finally:
+        otel_context.detach(token)
+    assert recorder.one("s").parent is None
+
+
 def test_an_unsampled_root_makes_its_children_unsampled():
     made = Recorder(sampler=ALWAYS_OFF)
     put_in_force(made.provider)
@@ -867,9 +911,11 @@ def test_200_user_attributes_do_not_push_ours_out(recorder):
     assert (found[STAGE_NAME.name], found["headwater.stage.version"], found[CONFIDENCE.name]) == ("s", "7", 0.5)
 
 
-def test_a_user_attribute_cannot_take_one_of_our_names(recorder):
+def test_a_user_attribute_can_neither_take_one_of_our_names_nor_push_it_out(recorder):
     with hw.stage.span("s") as st:
         st.set(STAGE_NAME.name, "impostor")
+        for number in range(200):
+            st.set(f"mine.{number}", number)
     assert recorder.attributes("s")[STAGE_NAME.name] == "s"
 
 

@@ -1,6 +1,7 @@
 """Readers, givens and roles: what is read off a call, from what, and under which name."""
 
 import dataclasses
+import functools
 
 import pytest
 from tests.instrument.recording import recorder, swallowing
@@ -99,6 +100,52 @@ def test_givens_of_a_method_get_self_and_follow_changes_at_run_time(recorder):
     assert (first["headwater.model.name"], third["headwater.stage.version"]) == ("whisper", "code-2")
     assert "headwater.data.version" not in first
     assert first["headwater.input.size"] == 2.0
+
+
+def logged(function):
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+class Decorated:
+    name = "m@4"
+
+    @hw.stage("s", model=lambda self: self.name, input_size=len)
+    @logged
+    def method(self, items):
+        return items
+
+
+def test_a_method_is_known_below_another_decorator(recorder):
+    Decorated().method([1, 2])
+    found = recorder.attributes("s")
+    assert (found["headwater.model.version"], found["headwater.input.size"]) == ("4", 2.0)
+
+
+def test_the_code_counts_in_a_configuration_given_by_a_callable(recorder):
+    hw.stage("s", config=lambda: 1)(lambda: "a")()
+    hw.stage("s", config=lambda: 1)(lambda: "b")()
+    first, second = [span.attributes["headwater.config.digest"] for span in recorder.spans]
+    assert first != second
+
+
+def test_a_given_that_raises_now_and_then_is_not_switched_off(recorder, swallowing):
+    asked = []
+
+    def version():
+        asked.append(1)
+        if len(asked) != 60:
+            raise LookupError
+        return "v"
+
+    stage = hw.stage("s", version=version)(lambda: 1)
+    for _ in range(150):
+        stage()
+    assert len(asked) == 150
+    assert [span.attributes["headwater.stage.version"] for span in recorder.spans].count("v") == 1
 
 
 def test_a_bound_method_has_lost_its_self(recorder):
