@@ -1038,5 +1038,5 @@ def test_other_context_values_stay(recorder):
 def test_fresh_interpreter_import_is_light():
     names = ("numpy", "opentelemetry.sdk", "grpc", "wrapt", "asyncio", "ssl", "headwater.model")
     code = f"import sys\nimport headwater as hw\nprint([n for n in {names!r} if n in sys.modules])\nprint(hw.stage('s')(lambda x: x)(3))"
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == ["[]", "3"]
