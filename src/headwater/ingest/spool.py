@@ -129,6 +129,7 @@ class Spool:
         self._next = max((_number(path) for path in segments(directory)), default=0) + 1
         self._active: _Segment | None = None
         self._sealed: list[_Segment] = []
+        self._closed = False
 
     @contextmanager
     def record(self, kind: int, received_at_ns: int, body: bytes) -> Iterator[None]:
@@ -137,6 +138,8 @@ class Spool:
         The block puts the spans where readers see them, so that `retire` never forgets a record that is only in the log.
         """
         with self._changed:
+            if self._closed:
+                raise SpoolError(errno.ESHUTDOWN, "the log is closed")
             segment = self._segment()
             position = segment.write(pack(segment.salt, kind, received_at_ns, body))
             segment.in_flight += 1
@@ -198,7 +201,9 @@ class Spool:
             path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Syncs and closes; records stay for the next `read_all`."""
+        """Syncs and closes; records stay for the next `read_all`, new ones are refused."""
+        with self._changed:
+            self._closed = True
         self.sync()
         self.seal()
 

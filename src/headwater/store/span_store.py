@@ -52,6 +52,7 @@ class SpanStore:
         self._state = threading.Lock()
         self._flushing = threading.Lock()
         self._memory: list[SpanBatch] = list(recent)
+        self._in_memory = sum(len(batch.spans) for batch in recent)
         self._duplicates = 0
         self._version = 0  # counts changes of memory or manifest
         self._view: tuple[int, View] | None = None
@@ -79,6 +80,7 @@ class SpanStore:
         with self._state:
             self._version += 1
             self._memory.extend(batch for batch in batches if len(batch.spans))
+            self._in_memory += sum(len(batch.spans) for batch in batches)
 
     def flush(self) -> None:
         """Everything appended before the call is in a durable segment when this returns. OSError leaves it in memory, still readable."""
@@ -97,6 +99,7 @@ class SpanStore:
                 self._version += 1
                 self._manifest = manifest
                 del self._memory[: len(taken)]
+                self._in_memory -= len(merged.spans)
                 self._duplicates += len(merged.spans) - len(fresh.spans)
             self._merge_small()
 
@@ -104,14 +107,25 @@ class SpanStore:
         """Flushes if it writes, then lets go of the directory. Harmless twice."""
         if self._lock is not None:
             self.flush()
+        self.release()
+
+    def release(self) -> None:
+        """Lets go of the directory without flushing; what is in memory is lost to the store. Harmless twice."""
+        if self._lock is not None:
             self._lock.release()
             self._lock = None
         self._catalog.close()
 
+    @property
+    def in_memory(self) -> int:
+        """Spans appended and not yet in a segment, copies included."""
+        with self._state:
+            return self._in_memory
+
     def figures(self) -> StoreFigures:
         """Cheap: no query."""
         with self._state:
-            manifest, in_memory, duplicates = self._manifest, sum(len(batch.spans) for batch in self._memory), self._duplicates
+            manifest, in_memory, duplicates = self._manifest, self._in_memory, self._duplicates
         paths = [path for part in manifest.segments for path in (part.spans(self._segments), part.index(self._segments))]
         size = sum(path.stat().st_size for path in paths if path.exists())
         return StoreFigures(in_memory=in_memory, in_segments=sum(s.n_spans for s in manifest.segments), duplicates=duplicates, disk_bytes=size)
