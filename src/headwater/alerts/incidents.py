@@ -40,6 +40,10 @@ def _severity(cost: float, steps: tuple[float, float]) -> Severity:
     return "critical" if cost >= steps[0] else "warning" if cost >= steps[1] else "info"
 
 
+def _ends(low: float, high: float) -> str:
+    return "(no interval)" if math.isnan(low) or math.isnan(high) else f"[{low:,.1f}, {high:,.1f}]"
+
+
 def _degradations(errors: ErrorReport, at_ns: int, exemplars: tuple[str, ...]) -> list[Alert]:
     change = errors.comparison
     if change is None:
@@ -59,7 +63,7 @@ def _degradation(stage: StageChange, at_ns: int, exemplars: tuple[str, ...]) -> 
         low=stage.low,
         high=stage.high,
         unit="loss",
-        text=f"{stage.stage} by itself raised the mean final loss by {points:.1f} points [{100 * stage.low:.1f}, {100 * stage.high:.1f}]",
+        text=f"{stage.stage} by itself raised the mean final loss by {points:.1f} points {_ends(100 * stage.low, 100 * stage.high)}",
         exemplars=exemplars,
     )
 
@@ -92,7 +96,7 @@ def _bottleneck(stage: str, component: ComponentChange, change: LatencyChange, *
         low=low,
         high=high,
         unit="ns",
-        text=f"{component.component} by itself raised {change.statistic} by {own / 1e6:,.1f} ms [{low / 1e6:,.1f}, {high / 1e6:,.1f}]",
+        text=f"{component.component} by itself raised {change.statistic} by {own / 1e6:,.1f} ms {_ends(low / 1e6, high / 1e6)}",
         exemplars=exemplars,
     )
 

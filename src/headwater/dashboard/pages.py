@@ -10,6 +10,7 @@ from headwater.dashboard.links import Links
 from headwater.dashboard.plots.dag import pipeline_dag
 from headwater.dashboard.plots.flow import data_flow
 from headwater.dashboard.plots.histogram import component_latency
+from headwater.dashboard.plots.scale import blame_class
 from headwater.dashboard.plots.scatter import error_latency
 from headwater.dashboard.plots.waterfall import delta_bar, share_bar
 from headwater.report.loss import LossFormat
@@ -17,6 +18,7 @@ from headwater.report.numbers import Document
 from headwater.report.units import UNKNOWN, age, count, digits, duration, duration_interval, percent, percent_interval
 
 _SENTENCE_END: Final = re.compile(r"(?<=[a-z\])])\. (?=[A-Z0-9p])")
+_INTERVAL: Final = re.compile(r"\[(\S+), (\S+)\]")
 FIRST_STEPS: Final = (
     ("Run the service and point an OpenTelemetry exporter at it:", "headwater serve"),
     ("Wrap a stage:", '@hw.stage("asr", version="2026.3")'),
@@ -71,16 +73,16 @@ def overview_values(document: Document, links: Links, *, path: str) -> Document:
             "dag": pipeline_dag(document, links),
         },
         "stage_rows": stage_rows(document),
-        "input_bar": share_bar(errors["input_share"], None, None) if errors else "",
-        "unexplained_bar": share_bar(errors["unexplained_share"], None, "not identifiable") if errors else "",
+        "input_bar": share_bar(errors["input_share"], None, "neutral") if errors else "",
+        "unexplained_bar": share_bar(errors["unexplained_share"], None, "neutral") if errors else "",
         "all_warnings": [row for place, row in enumerate(warnings) if row not in warnings[:place]],
     }
 
 
 def split_sentence(sentence: str) -> tuple[str, str]:
     """(what stands large, what stands under it): the first sentence and the rest."""
-    parts = _SENTENCE_END.split(sentence, maxsplit=1)
-    return (f"{parts[0]}.", parts[1]) if len(parts) == 2 else (sentence, "")
+    parts = _SENTENCE_END.split(_INTERVAL.sub("[\\1,\u00a0\\2]", sentence), maxsplit=1)
+    return (f"{parts[0]}.", parts[1]) if len(parts) == 2 else (parts[0], "")
 
 
 def tiles(document: Document) -> list[Document]:
@@ -149,7 +151,9 @@ def stage_rows(document: Document) -> list[Document]:
                 **row,
                 "blame": blame,
                 "change": change,
-                "share_bar": share_bar(blame["blame_share"], blame["blame_interval"], blame["verdict"]) if known and blame else "",
+                "share_bar": share_bar(blame["blame_share"], blame["blame_interval"], blame_class(blame["blame_share"], blame["verdict"]))
+                if known and blame
+                else "",
                 "delta_bar": delta_bar(change["own_delta"], change["interval"], widest=max(bounds), flagged=change["flagged"]) if change else "",
             }
         )
@@ -163,7 +167,9 @@ def health_page(document: Document, view: View) -> str:
     headline = "Spans arrive and none is lost." if document["received"] else "No span has arrived since the service started."
     if rejected or bad:
         headline = (
-            f"{count(rejected)} spans rejected, {len(bad)} checks failed." if bad else f"{count(rejected)} spans rejected since the service started."
+            f"{count(rejected)} spans rejected, {len(bad)} {'check' if len(bad) == 1 else 'checks'} failed."
+            if bad
+            else f"{count(rejected)} spans rejected since the service started."
         )
     lag = document["lag_ns"]
     shown = [

@@ -22,9 +22,11 @@ def trace_page(document: Document, view: View) -> str:
     rows = tree_rows(document)
     blame = document["blame"]
     headline, support = _said(document)
-    ticks = [duration(document["duration_ns"] * step / _TICKS) for step in range(_TICKS + 1)]
+    ticks = ["0", *(duration(document["duration_ns"] * step / _TICKS) for step in range(1, _TICKS + 1))]
     total = max(1, document["duration_ns"])
-    components = [{**row, "share": row["time_ns"] / total, "bar": share_bar(row["time_ns"] / total, None, None)} for row in document["components"]]
+    components = [
+        {**row, "share": row["time_ns"] / total, "bar": share_bar(row["time_ns"] / total, None, "series-fill")} for row in document["components"]
+    ]
     return render(
         "trace.html",
         view,

@@ -11,9 +11,9 @@ from headwater.report.units import count, instant, percent
 
 WIDTH: Final = 640.0
 _LEFT: Final = 104.0
-_RIGHT: Final = WIDTH - 118.0
-_ROW: Final = 52.0
-_STRIP: Final = 36.0
+_RIGHT: Final = WIDTH - 132.0
+_ROW: Final = 56.0
+_STRIP: Final = 40.0
 _TOP: Final = 8.0
 _ROWS: Final = 14
 
@@ -49,7 +49,7 @@ def _times(edges: list[int], floor: float) -> Markup:
         at = instant(edges[0] + step * (edges[-1] - edges[0]) // 4)
         marks.append(svg.line(x, _TOP, x, floor, class_="gridline"))
         marks.append(svg.text(x, floor + 16, at[5:10] if long else at[11:16], class_="tick", text_anchor="middle"))
-    marks.append(svg.text(_RIGHT + 12, floor + 16, f"{instant(edges[0])[:10]} UTC", class_="tick"))
+    marks.append(svg.text(0, floor + 16, f"{instant(edges[0])[:10]} UTC", class_="tick"))
     return svg.el("g", *marks)
 
 
@@ -61,22 +61,26 @@ def _strip(row: Document, above: list[int] | None, *, most: int, base: float) ->
         svg.line(_LEFT, base, _RIGHT, base, class_="axis"),
         svg.el("path", d=_area(row["calls"], most, base) + "Z", class_="series-soft"),
         svg.el("path", d=_area(row["errors"], most, base) + "Z", class_="error-fill") if failed else None,
-        svg.el("path", d=_area(above, most, base), class_="baseline-line") if above is not None else None,
+        svg.el("path", d=_outline(above, most, base), class_="baseline-line") if above is not None else None,
         svg.text(_RIGHT + 12, base - 18, f"{percent(failed / total)} failed" if failed else "none failed", class_="figure"),
     ]
     title = f"{row['stage']}: {count(total)} calls, {count(failed)} failed"
     if above is not None:
         lost = sum(above) - total
-        said = f"{count(lost)} fewer than before it" if lost > 0 else f"{count(-lost)} more than before it" if lost else "all that came"
+        said = f"{count(lost)} of its input lost" if lost > 0 else f"{count(-lost)} more than came in" if lost else "all that came in"
         parts.append(svg.text(_RIGHT + 12, base - 4, said, class_="was"))
         title += f", {said}"
     return svg.el("g", svg.el("title", title), svg.rect(0, base - _ROW + 8, WIDTH, _ROW, class_="hit"), *parts)
 
 
-def _area(numbers: list[int], most: int, base: float) -> str:
+def _outline(numbers: list[int], most: int, base: float) -> str:
+    """A step a time bin, open at both ends."""
     step = (_RIGHT - _LEFT) / len(numbers)
-    points = [f"M{svg.number(_LEFT)} {svg.number(base)}"]
-    for place, value in enumerate(numbers):
-        y = svg.number(base - _STRIP * value / most)
-        points.append(f"V{y}H{svg.number(_LEFT + (place + 1) * step)}")
-    return "".join(points) + f"V{svg.number(base)}"
+    heights = [svg.number(base - _STRIP * value / most) for value in numbers]
+    steps = "".join(f"V{y}H{svg.number(_LEFT + (place + 1) * step)}" for place, y in enumerate(heights))
+    return f"M{svg.number(_LEFT)} {heights[0]}{steps}"
+
+
+def _area(numbers: list[int], most: int, base: float) -> str:
+    """The same, closed along the base."""
+    return f"{_outline(numbers, most, base)}V{svg.number(base)}H{svg.number(_LEFT)}"

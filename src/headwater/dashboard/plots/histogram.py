@@ -8,14 +8,14 @@ from headwater.dashboard import svg
 from headwater.dashboard.links import Links
 from headwater.dashboard.plots.scale import LogScale
 from headwater.report.numbers import Document
-from headwater.report.units import count, duration
+from headwater.report.units import count, digits, duration, scale_of
 
 WIDTH: Final = 640.0
 _LEFT: Final = 104.0
-_RIGHT: Final = WIDTH - 118.0
-_ROW: Final = 58.0
-_BAR: Final = 40.0
-_TOP: Final = 10.0
+_RIGHT: Final = WIDTH - 132.0
+_ROW: Final = 66.0
+_BAR: Final = 38.0
+_TOP: Final = 4.0
 _ROWS: Final = 14
 
 
@@ -62,7 +62,7 @@ def _row(row: Document, edges: list[float], axis: LogScale, *, base: float) -> M
     for name in ("p50_ns", "p95_ns"):
         x = axis.at(current[name])
         parts.append(svg.line(x, base - _BAR, x, base + 4, class_="quantile"))
-        parts.append(svg.text(x + 3, base - _BAR + 8, name[:3], class_="tick quantile-name"))
+        parts.append(svg.text(x, base - _BAR - 3, name[:3], class_="tick quantile-name", text_anchor="middle"))
     was = baseline if before is not None else None
     parts.extend(_figures(current, was, base))
     title = f"{row['stage']}: p50 {duration(current['p50_ns'])}, p95 {duration(current['p95_ns'])}, {count(current['n'])} calls"
@@ -75,16 +75,24 @@ def _figures(current: Document, was: Document | None, base: float) -> list[Marku
     """p50 and p95 in words at the right, with what they were."""
     words = []
     for place, name in enumerate(("p50_ns", "p95_ns")):
-        y = base - 22 + 18 * place
-        words.append(svg.text(_RIGHT + 12, y, f"{name[:3]} {duration(current[name])}", class_="figure"))
-        if was is not None:
-            words.append(svg.text(_RIGHT + 12, y + 9, f"was {duration(was[name])}", class_="was"))
+        said = duration(current[name]) if was is None else _moved(was[name], current[name])
+        words.append(svg.text(_RIGHT + 12, base - 19 + 17 * place, f"{name[:3]} {said}", class_="figure"))
     return words
 
 
+def _moved(before: float, after: float) -> str:
+    """As "257 → 437 ms"; one figure where both print the same."""
+    factor, unit = scale_of(min(before, after))
+    ends = digits(before / factor), digits(after / factor)
+    return f"{ends[1]} {unit}" if ends[0] == ends[1] else f"{ends[0]} → {ends[1]} {unit}"
+
+
 def _steps(shares: list[float], edges: list[float], axis: LogScale, *, base: float, tallest: float) -> str:
-    points = [f"M{svg.number(axis.at(edges[0]))} {svg.number(base)}"]
-    for place, share in enumerate(shares):
-        y = svg.number(base - (_BAR - 6) * share / tallest)
+    """The outline of the bins that hold anything, from the base up, over and down again."""
+    full = [place for place, share in enumerate(shares) if share]
+    first, last = full[0], full[-1]
+    points = [f"M{svg.number(axis.at(edges[first]))} {svg.number(base)}"]
+    for place in range(first, last + 1):
+        y = svg.number(base - (_BAR - 2) * shares[place] / tallest)
         points.append(f"V{y}H{svg.number(axis.at(edges[place + 1]))}")
     return "".join(points) + f"V{svg.number(base)}"

@@ -5,7 +5,6 @@ from typing import Final
 from markupsafe import Markup
 
 from headwater.dashboard import svg
-from headwater.dashboard.plots.scale import blame_class
 from headwater.report.numbers import Document
 from headwater.report.tree import Row
 from headwater.report.units import duration
@@ -33,14 +32,14 @@ def span_bar(row: Row, document: Document) -> Markup:
     return svg.el("svg", *parts, viewBox=f"0 0 {_WIDTH:.0f} {_HEIGHT:.0f}", preserveAspectRatio="none", class_="bar", role="img", aria_label=said)
 
 
-def share_bar(share: float | None, interval: list[float] | None, verdict: str | None) -> Markup:
-    """A share of 0..1 as a bar with its interval."""
+def share_bar(share: float | None, interval: list[float] | None, class_: str) -> Markup:
+    """A share of 0..1 as a bar of that colour class, with its interval."""
     if share is None:
         return Markup("")
     width = 120.0
     parts = [
         svg.rect(0, 5, width, 8, class_="gauge", rx=4),
-        svg.rect(0, 5, width * min(1.0, max(0.0, share)), 8, class_=blame_class(share, verdict), rx=4),
+        svg.rect(0, 5, width * min(1.0, max(0.0, share)), 8, class_=class_, rx=4),
     ]
     if interval is not None:
         low, high = (width * min(1.0, max(0.0, end)) for end in interval)
