@@ -202,9 +202,9 @@ def _answer(panel: Panel, steps: F64, influence: F64, *, level: float) -> ErrorC
 
 
 def _p_value(step: float, error: float, freedom: int) -> float:
-    """Two-sided by Student's t; a step of 0 without spread is no evidence, any other step without spread is certain."""
+    """Two-sided by Student's t. NaN, no test at all, for a stage that logs nothing which could move; certain for any other step without spread."""
     if np.isnan(error):
         return float("nan")
     if error <= 1e-12:
-        return 1.0 if abs(step) <= 1e-12 else 0.0
+        return float("nan") if abs(step) <= 1e-12 else 0.0
     return float(2 * stdtr(freedom, -abs(step) / error))

@@ -17,7 +17,9 @@ FEW: Final = 20
 MISSING: Final = 0.2
 RESIDUAL: Final = 0.5
 _CARRIES: Final = 0.05
+_WEIGHS: Final = 0.15
 _IN_TIME: Final = 0.98
+_FEW_AFTER: Final = 5
 _WORST_FIRST: Final[tuple[Verdict, ...]] = ("not identifiable", "bounded", "identified")
 
 
@@ -79,13 +81,13 @@ def _unseen(found: Findings, stage: int, name: str) -> list[Limit]:
 
 
 def _thin(found: Findings, stage: int, name: str) -> list[Limit]:
-    """Too few failures or own faults: bounded if the stage's effect is significant all the same, else not identifiable."""
+    """Too few failures or own faults: not identifiable, but bounded if the stage's effect is significant all the same or no other stage switched."""
     faults, failures = int(found.n_faults[stage]), found.n_failures
     if not faults:
         return [("bounded", None)] if failures < FEW else []
     if failures >= FEW and (faults >= FEW or found.shares.high[stage] < _CARRIES):
         return []
-    sure = found.q[stage] < SIGNIFICANT or (found.change is not None and found.change.answer.stages[stage].flagged)
+    sure = found.q[stage] < SIGNIFICANT or _only_switched(found, stage) or (found.change is not None and found.change.answer.stages[stage].flagged)
     text = f"{name}: {faults} own faults among {failures} failures, and {FEW} of each are wanted: widen the window (--since)"
     return [("bounded" if sure else "not identifiable", ReportWarning(code="few_faults", text=text))]
 
@@ -108,6 +110,15 @@ def _entangled(found: Findings, stage: int, together: tuple[tuple[int, int], ...
         text = f"{names[stage]} changed once and for all within the window, so its part is before against after and bounds what it caused: roll out "
         limits.append(("bounded", ReportWarning(code="switched_at_once", text=text + "gradually, or replay, to tell it from what else changed then")))
     return limits
+
+
+def _only_switched(found: Findings, stage: int) -> bool:
+    """Before against after has an interval that means something, however wide, where this is the one stage that switched; from 5 failures on."""
+    if found.n_failures < _FEW_AFTER:
+        return False
+    if found.change is not None:
+        return found.change.switched == (stage,)
+    return [other for other in range(len(found.panel.stages)) if _switched_at_once(found, other)] == [stage]
 
 
 def _switched_at_once(found: Findings, stage: int) -> bool:
@@ -160,12 +171,29 @@ def report_warnings(panel: Panel, *, n_failures: int, single_cluster: bool) -> l
 
 
 def report_verdict(found: Findings, verdicts: list[Verdict]) -> tuple[Verdict, list[ReportWarning]]:
-    """The worst verdict among the stages that carry at least 5 % of the failures; not identifiable where over half of them are unexplained."""
+    """The verdict of the stage that carries most, at most bounded where another that carries 15 % is not identified.
+
+    Not identifiable where over half of the failures are unexplained, unless a comparison explains most of the change: what fails at the baseline's
+    rate is then no riddle of this window.
+    """
     if not found.n_failures:
         return "not identifiable", []
-    if found.shares.unexplained > RESIDUAL:
+    share = found.shares.share
+    if found.shares.unexplained > RESIDUAL and not _change_explained(found):
         text = f"{found.shares.unexplained:.0%} of the failures are unexplained: what you log does not see the failure; record versions and own "
-        text += "evidence of the stages named above, or run known-answer canaries"
+        text += "evidence of every stage, or run known-answer canaries"
         return "not identifiable", [ReportWarning(code="residual_large", text=text)]
-    carrying = np.flatnonzero(found.shares.share >= _CARRIES)
-    return _worst([verdicts[int(stage)] for stage in carrying]), []
+    if not share.size or share.max() < _CARRIES:
+        return ("identified" if "not identifiable" not in verdicts else "bounded"), []
+    top = int(np.argmax(share))
+    doubtful = any(verdicts[int(stage)] != "identified" for stage in np.flatnonzero(share >= _WEIGHS))
+    return _worst([verdicts[top], "bounded" if doubtful else "identified"]), []
+
+
+def _change_explained(found: Findings) -> bool:
+    """A flagged stage, or the one that switched, makes up at least half of the change."""
+    if found.change is None:
+        return False
+    answer = found.change.answer
+    moved = [abs(one.own_delta) for s, one in enumerate(answer.stages) if one.flagged or found.change.switched == (s,)]
+    return bool(moved and max(moved) >= 0.5 * abs(answer.delta))
