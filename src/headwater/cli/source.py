@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,13 @@ def ask_each(nouns: Iterable[str], asked: Asked) -> Iterator[Document]:
 
 def _remote(url: str, noun: str, params: Mapping[str, object]) -> Document:
     address = f"{url.rstrip('/')}/api/v1/{noun}"
+    return remote_answer(lambda: httpx.get(address, params=params, timeout=_TIMEOUT_S), url)  # type: ignore[arg-type]
+
+
+def remote_answer(send: Callable[[], httpx.Response], url: str) -> Document:
+    """The document a service answers; its error raised as if it had been raised here; UnreachableError if nobody is there."""
     try:
-        response = httpx.get(address, params=params, timeout=_TIMEOUT_S)  # type: ignore[arg-type]
+        response = send()
         body: Any = response.json()
     except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError) as error:
         raise UnreachableError(f"no headwater service answers at {url}: {error}", next_command="headwater serve") from error

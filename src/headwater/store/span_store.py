@@ -122,6 +122,11 @@ class SpanStore:
         with self._state:
             return self._in_memory
 
+    @property
+    def version(self) -> int:
+        """Changes whenever what can be read does."""
+        return self._version
+
     def figures(self) -> StoreFigures:
         """Cheap: no query."""
         with self._state:
