@@ -35,7 +35,8 @@ def nesting(body: list[ast.stmt], depth: int = 0) -> int:
 def function_findings(function: Function) -> Iterator[str]:
     lines = (function.end_lineno or function.lineno) - function.lineno + 1
     names = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)]
-    positional = len(names) - (bool(names) and names[0] in {"self", "cls"})
+    overrides = any(isinstance(node, ast.Name) and node.id == "override" for node in function.decorator_list)
+    positional = 0 if overrides else len(names) - (bool(names) and names[0] in {"self", "cls"})  # an override's signature is its base's
     for found, allowed, what in (
         (lines, FUNCTION_LINES, "lines"),
         (nesting(function.body), NESTING, "levels of nesting"),

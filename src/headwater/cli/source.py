@@ -14,7 +14,7 @@ from headwater.service.app import open_answers
 from headwater.service.documents import document
 from headwater.service.settings import load_settings
 
-Document = Mapping[str, Any]
+Document = dict[str, Any]
 _TIMEOUT_S = 120.0
 
 

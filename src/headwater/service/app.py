@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from socket import socket
 from typing import Any, Self
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from headwater.ingest.receive.grpc import GrpcReceiver
+from headwater.ingest.receive.grpc import grpc_receiver
 from headwater.ingest.receive.http import http_receiver
 from headwater.model.answers import OutcomeRow
 from headwater.service.answers import LocalAnswers
@@ -18,71 +19,74 @@ from headwater.service.http import http_app
 from headwater.service.ingestor import Ingestor, IngestSettings, ingest_files, open_reader
 from headwater.service.settings import Settings
 
-_DRAIN_S = 8.0
+_STOP_S = 3  # pages, OTLP/HTTP, OTLP/gRPC and the last flush together stay under the ten seconds SIGTERM is given
 
 
 class Service:
     """OTLP receivers, store, dashboard and REST in one process. `ports` is known once the block is entered; leaving it drains.
 
-    Raises StoreLockedError if another process writes the store, UsageError for an open bind or a port in use.
+    Raises StoreLockedError if another process writes the store, UsageError for an open bind or a port in use; then nothing stays open.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._host = settings.checked_bind()
         self._draining = False
-        self._servers: list[_Web] = []
+        self._stack = ExitStack()
         self.ports: dict[str, int] = {}
 
     def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._open(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def _open(self, stack: ExitStack) -> None:
         settings = self._settings
-        sockets = {name: listen(self._host, port, name) for name, port in (("http", settings.http_port), ("otlp_http", settings.otlp_http_port))}
+        pages_socket = stack.enter_context(listen(self._host, settings.http_port, "--http-port"))
+        otlp_socket = stack.enter_context(listen(self._host, settings.otlp_http_port, "--otlp-http-port"))
         policy = IngestSettings(flush_interval_s=settings.flush_interval_s, sync=settings.fsync)
-        self._ingestor = Ingestor(settings.store, clock=now_ns, settings=policy)
-        answers = answers_over(self._ingestor, settings)
+        ingestor = stack.enter_context(Ingestor(settings.store, clock=now_ns, settings=policy))
         pages = http_app(
-            answers,
+            answers_over(ingestor, settings),
             jaeger_url=settings.jaeger_url,
             allowed_hosts=[name.strip() for name in settings.allowed_hosts.split(",") if name.strip()],
             ready=lambda: not self._draining,
         )
-        apps: dict[str, ASGIApp] = {"http": pages, "otlp_http": http_receiver(self._ingestor.accept)}
-        self._servers = [_Web(app, sockets[name], name) for name, app in apps.items()]
-        self._grpc = GrpcReceiver(self._ingestor.accept, host=self._host, port=settings.otlp_grpc_port)
-        self.ports = {name: int(held.getsockname()[1]) for name, held in sockets.items()} | {"otlp_grpc": self._grpc.port}
-        for server in self._servers:
-            server.start()
-        self._grpc.start()
-        return self
+        stack.enter_context(_served(pages, pages_socket))
+        stack.enter_context(_served(http_receiver(ingestor.accept), otlp_socket))
+        grpc, grpc_port = grpc_receiver(ingestor.accept, address=f"{_bracketed(self._host)}:{settings.otlp_grpc_port}")
+        stack.callback(lambda: grpc.stop(_STOP_S).wait())
+        self.ports = {"http": _port(pages_socket), "otlp_http": _port(otlp_socket), "otlp_grpc": grpc_port}
 
     def __exit__(self, *_: object) -> None:
         """Readiness goes first, then the receivers, then what is in memory becomes a segment."""
         self._draining = True
-        self._grpc.stop(_DRAIN_S / 2)
-        for server in reversed(self._servers):
-            server.stop(_DRAIN_S / 2)
-        self._ingestor.close()
+        self._stack.close()
 
 
-class _Web:
-    """One uvicorn server on a listening socket, in a thread of its own."""
+@contextmanager
+def _served(app: ASGIApp, held: socket) -> Iterator[None]:
+    """One uvicorn server on a listening socket, in a thread of its own; leaving the block lets requests under way finish."""
+    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=_STOP_S, server_header=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [held]}, name=f"headwater-{_port(held)}", daemon=True)
+    thread.start()
+    while not server.started and thread.is_alive():
+        thread.join(0.01)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(_STOP_S + 1)
 
-    def __init__(self, app: ASGIApp, held: Any, name: str) -> None:
-        drain_s = int(_DRAIN_S / 2)
-        drain_s = int(_DRAIN_S / 2)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=drain_s, server_header=False)
-        self._socket = held
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [held]}, name=f"headwater-{name}", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-        while not self._server.started and self._thread.is_alive():
-            self._thread.join(0.01)
+def _port(held: socket) -> int:
+    return int(held.getsockname()[1])
 
-    def stop(self, timeout_s: float) -> None:
-        self._server.should_exit = True
-        self._thread.join(timeout_s)
-        self._socket.close()
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def answers_over(ingestor: Ingestor, settings: Settings) -> LocalAnswers:

@@ -4,10 +4,8 @@ import socket
 
 from headwater.model.errors import UsageError
 
-_FLAGS = {"http": "--http-port", "otlp_http": "--otlp-http-port"}
 
-
-def listen(host: str, port: int, name: str) -> socket.socket:
+def listen(host: str, port: int, flag: str) -> socket.socket:
     """A bound socket; port 0 = a free one. UsageError names the flag if the port is taken or the host is not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     held = socket.socket(family, socket.SOCK_STREAM)
@@ -16,5 +14,5 @@ def listen(host: str, port: int, name: str) -> socket.socket:
         held.bind((host, port))
     except OSError as error:
         held.close()
-        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}; choose another with {_FLAGS[name]}, 0 = a free one") from error
+        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}; choose another with {flag}, 0 = a free one") from error
     return held

@@ -39,7 +39,7 @@ def resolve(answers: Answers, params: Mapping[str, object]) -> Query:
     """The query that texts from a command line or a URL mean."""
     where = params.get("where", ())
     names = ("pipeline", "since", "until", "baseline_since", "baseline_until", "baseline", "outcome", "cluster")
-    return answers.query(**{name: _text(params, name) for name in names}, where=[str(item) for item in where] if isinstance(where, list) else ())  # type: ignore[arg-type]
+    return answers.query(**{name: _text(params, name) for name in names}, where=[str(item) for item in where] if isinstance(where, list) else ())
 
 
 def why_document(answers: Answers, query: Query) -> Document:

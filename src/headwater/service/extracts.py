@@ -2,7 +2,7 @@
 
 import zlib
 from dataclasses import fields
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -23,8 +23,9 @@ def rng_for(query: Query) -> np.random.Generator:
 
 def blame_of_row(blame: TraceBlame, row: int) -> TraceBlame:
     """The blame of one trace (m = 1)."""
-    columns = {field.name: getattr(blame, field.name) for field in fields(blame)}
-    return TraceBlame(**{name: value[row : row + 1] if isinstance(value, np.ndarray) else value for name, value in columns.items()})
+    columns: dict[str, Any] = {field.name: getattr(blame, field.name) for field in fields(blame)}
+    one: dict[str, Any] = {name: value[row : row + 1] if isinstance(value, np.ndarray) else value for name, value in columns.items()}
+    return TraceBlame(**one)
 
 
 def extremes(traces: TraceTable) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -4,11 +4,12 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from typing_extensions import override
 
 from headwater.model.errors import UsageError
 
@@ -58,10 +59,11 @@ class Settings(BaseSettings):
     allowed_hosts: str = Field(default="", description="further Host names the dashboard answers to, separated by commas")
     jaeger_url: str | None = Field(default=None, description="base address of Jaeger's UI, for deep links")
     flush_interval_s: float = Field(default=10.0, gt=0, description="how long spans stay in the log before a Parquet segment is written")
-    fsync: str = Field(default="always", pattern="^(always|interval|off)$", description="when the log is forced to disk before an answer")
+    fsync: Literal["always", "interval", "off"] = Field(default="always", description="when the log is forced to disk before an answer")
 
     @classmethod
-    def settings_customise_sources(  # noqa: PLR0917 - pydantic-settings calls it by this signature
+    @override
+    def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
