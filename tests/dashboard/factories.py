@@ -1,7 +1,7 @@
 """Typed results built by hand: a speech pipeline whose recogniser got worse and slower half-way. Every sum closes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -434,6 +434,20 @@ def health(lag_ns: int | None = 420 * MS) -> Health:
         ),
         warnings=(ReportWarning(code="disk", text="the disk is 91 % full"),),
     )
+
+
+def renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """The same result with other names: every text equal to a key of `names`, or "kind:key", in any depth; arrays stay as they are."""
+    if isinstance(value, str):
+        kind, colon, name = value.partition(":")
+        return names.get(value, f"{kind}:{names[name]}" if colon and name in names else value)
+    if isinstance(value, tuple):
+        return tuple(renamed(item, names) for item in value)
+    if isinstance(value, Mapping):
+        return {renamed(key, names): renamed(item, names) for key, item in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{field.name: renamed(getattr(value, field.name), names) for field in fields(value)})
+    return value
 
 
 class FixedAnswers:
