@@ -40,7 +40,7 @@ test-fast: install  ## tests without the real binaries, the browser and the reco
 	$(BIN)/pytest -q -m 'not e2e and not browser and not speech'
 
 demo: install  ## the main job on real speech: make demo FAULT=vad|asr|nlu|capture
-	$(BIN)/python -m examples.pipelines.speech.demo --fault $(FAULT) --utterances $(UTTERANCES)
+	$(BIN)/python -m examples.demo --fault $(FAULT) --utterances $(UTTERANCES) $(if $(SERVE),--serve)
 
 bench: install  ## every benchmark in its short form, ratios in one run
 	for file in wrapper_cost ingest latency errors; do $(BIN)/python benchmarks/$$file.py || exit 1; done
