@@ -16,6 +16,7 @@ from headwater.model.spans import F64, I64, Bool
 ODD_Z: Final = 3.5
 KNOWN_SHARE: Final = 0.05
 _MAD_TO_SD: Final = 1.4826
+_SKEW: Final = 2.0
 _BETTER_Z: Final = 2.5
 _LEVEL_ROWS: Final = 5
 
@@ -116,18 +117,24 @@ def score(panel: Panel, column: Column, rows: Bool) -> Score:
 
 
 def _spread(residual: F64, known: F64, magnitude: float) -> F64:
-    """(m,) f64 > 0: the reference's spread on the side where each residual lies; never below a tenth of its overall deviation."""
+    """(m,) f64 > 0: the reference's spread on the side where each residual lies, at most twice that of the other side.
+
+    A window's successes hold faults that came off well: a quarter of them are half of one side, and would set its spread. Skewed evidence without
+    faults is within the bound (an exponential one has 1.7, a lognormal one of unit sigma 1.96). Never below a tenth of the overall deviation.
+    """
     floor = max(0.1 * float(np.std(known)), 1e-3 * magnitude, 1e-12)
-    sides = []
-    for side in (known[known <= 0], known[known >= 0]):
-        mad = _MAD_TO_SD * float(np.median(np.abs(side))) if side.size else 0.0
-        sides.append(max(mad if mad > 0 else float(np.std(known)), floor))
+    mads = [_MAD_TO_SD * float(np.median(np.abs(side))) if side.size else 0.0 for side in (known[known <= 0], known[known >= 0])]
+    sides = [max(_capped(mine, other) or float(np.std(known)), floor) for mine, other in (mads, mads[::-1])]
     return np.where(residual < 0, sides[0], sides[1])
 
 
+def _capped(mine: float, other: float) -> float:
+    return min(mine, _SKEW * other) if other > 0 else mine
+
+
 def _threshold(z: F64, *, clean: bool) -> float:
-    """3.5, or where a heavy-tailed reference itself reaches: at most 1 in 50 of a clean baseline, 1 in 7 of a window's successes is odd."""
-    return max(ODD_Z, float(np.quantile(np.abs(z), 0.98 if clean else 0.86)))
+    """3.5, or where a heavy-tailed reference itself reaches: at most 1 in 50 of a clean baseline, 1 in 3 of a window's successes is odd."""
+    return max(ODD_Z, float(np.quantile(np.abs(z), 0.98 if clean else 0.67)))
 
 
 def _given_difficulty(difficulty: F64, values: F64, usable: Bool) -> F64:
