@@ -61,7 +61,7 @@ def report(
         if few < FEW:
             warnings.append(ReportWarning(code="few_traces_at_quantile", text=_few_text(name, few)))
         statistics.append(_quantile(sample, (name, p), (shrink, bootstrapped), level=level))
-    comparison = None
+    comparison, other = None, None
     if baseline is not None:
         other = sample_of(baseline, components, cluster=cluster)
         comparison, more = compare((baseline, current), (other, sample), rng=rng, level=level, replicates=replicates)
@@ -77,6 +77,8 @@ def report(
         comparison=comparison,
         stages=stage_latencies(current, sample.position),
         warnings=tuple(warnings),
+        n_baseline=None if other is None else len(other),
+        baseline_stages=None if baseline is None or other is None else stage_latencies(baseline, other.position),
     )
 
 
