@@ -1,5 +1,6 @@
 """The template environment: autoescape on, every text cleaned of control characters, unknown names an error."""
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from headwater.dashboard import svg
 from headwater.report import units
 from headwater.report.clean import clean
 
@@ -28,6 +28,16 @@ def _no_plot(text: str) -> Markup:
 
 def _age_ns(value_ns: float | None) -> str:
     return units.age(None if value_ns is None else value_ns / 1e9)
+
+
+def _window_words(window: Mapping[str, Any]) -> str:
+    """As "2026-03-01 14:00:00 to 15:30:00 UTC": the day once where both ends share it; an open end in words."""
+    start, end = window["start_at_ns"], window["end_at_ns"]
+    first = "the beginning" if start is None else units.instant(start)
+    last = "now" if end is None else units.instant(end)
+    if start is not None and end is not None and first[:10] == last[:10]:
+        return f"{first.removesuffix(' UTC')} to {last[11:]}"
+    return f"{first} to {last}"
 
 
 @cache
@@ -54,7 +64,7 @@ def environment() -> Environment:
         "age_ns": _age_ns,
         "anchor": _anchor,
     }
-    found.globals |= {"no_plot": _no_plot, "svg": svg}
+    found.globals |= {"no_plot": _no_plot, "window_words": _window_words}
     return found
 
 

@@ -34,7 +34,9 @@ def error_latency(document: Document, links: Links) -> Markup | None:
     low = min(point["p50_ns"] for point in points)
     high = max(point["p95_ns"] or point["p50_ns"] for point in points)
     x = LogScale(low=max(1.0, low / 1.6), high=max(high * 2.2, low * 4), left=_LEFT, right=_RIGHT)
-    y = LinearScale(high=max(0.01, 1.25 * max(fault_rate(point) or 0.0 for point in points)), bottom=_BOTTOM, top=_TOP)
+    y = LinearScale(
+        high=max(0.01, min(1.0, 1.25 * max(fault_rate(point) or 0.0 for point in points))), bottom=_BOTTOM - _RADIUS[1] - 2, top=_TOP + _RADIUS[1]
+    )
     children = [_axes(x, y)]
     most = max(point["calls"] for point in points)
     taken: list[tuple[float, float]] = []
