@@ -4,6 +4,7 @@ Precedence: a `headwater.*` attribute always wins; nothing else names a stage (a
 only `service.name` of the resource stands in, for a pipeline nobody named (that join is the reader's, per trace).
 """
 
+import math
 import re
 from typing import Any, Final
 
@@ -133,7 +134,7 @@ class ColumnBuilder:
         return own
 
     def _number(self, row: int, key: str, value: float | None) -> None:
-        if value is None or not np.isfinite(value):
+        if value is None or not math.isfinite(value):
             return
         column = self._numbers.get(key)
         if column is None:

@@ -1,20 +1,18 @@
 """One span at a time: parsed alone, cut to size if need be, rejected alone with its reason."""
 
-from collections.abc import Iterable, Iterator
-from itertools import chain
 from typing import Final
 
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from headwater.ingest.columns import ColumnBuilder, Origin
 from headwater.ingest.limits import Limits, RejectedSpanError
-from headwater.ingest.values import is_nested
 from headwater.ingest.wire import texts, trim
 
 # A span shorter than this can hold neither too many attributes nor too long a string, so it goes to the parser as it is.
 _SMALL: Final = 2_048
+_ARRAY_TAG: Final = b"\x2a"
+_KVLIST_TAG: Final = b"\x32"
 
 
 def take(builder: ColumnBuilder, raw: bytes, origin: Origin, limits: Limits) -> None:
@@ -23,7 +21,7 @@ def take(builder: ColumnBuilder, raw: bytes, origin: Origin, limits: Limits) -> 
         span = None
         if len(raw) <= _SMALL:
             span = _parsed(raw)
-        if span is None or _has_nested(span):
+        if span is None or _may_be_deep(raw, limits):
             raw, _ = trim(raw, limits)
             span = _parsed(raw)
         if span is None:
@@ -42,11 +40,9 @@ def _parsed(raw: bytes) -> Span | None:
         return None
 
 
-def _has_nested(span: Span) -> bool:
-    if any(is_nested(attribute.value) for attribute in span.attributes):
-        return True
-    owned: Iterator[Iterable[KeyValue]] = chain((event.attributes for event in span.events), (link.attributes for link in span.links))
-    return any(is_nested(attribute.value) for attributes in owned for attribute in attributes)
+def _may_be_deep(raw: bytes, limits: Limits) -> bool:
+    """Each level of nesting has the tag of an array or of a key-value list in it, so fewer of these bytes than levels means: not deep."""
+    return raw.count(_ARRAY_TAG) + raw.count(_KVLIST_TAG) >= limits.depth
 
 
 def _diagnose(raw: bytes) -> str:

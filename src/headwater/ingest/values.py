@@ -1,7 +1,6 @@
 """OTLP attribute values as plain Python values, numbers and texts."""
 
 import json
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,14 +17,7 @@ def plain(value: AnyValue) -> Any:
     held = getattr(value, kind)
     if kind == "array_value":
         return [plain(item) for item in held.values]
-    if kind == "kvlist_value":
-        return {item.key: plain(item.value) for item in held.values}
-    return held
-
-
-def is_nested(value: AnyValue) -> bool:
-    """Does the value hold other values?"""
-    return value.WhichOneof("value") in {"array_value", "kvlist_value"}
+    return {item.key: plain(item.value) for item in held.values} if kind == "kvlist_value" else held
 
 
 def as_number(value: Any) -> float | None:
@@ -49,14 +41,6 @@ def as_text(value: Any) -> str | None:
     if isinstance(value, bytes):
         return value.hex()
     return json.dumps(value, ensure_ascii=False, default=as_text, separators=(",", ":"))
-
-
-def same_value(found: str, asked: str) -> bool:
-    """Are two attribute texts equal, as text or as numbers ("1" and "1.0")?"""
-    if found == asked:
-        return True
-    left, right = as_number(found), as_number(asked)
-    return left is not None and right is not None and math.isclose(left, right, rel_tol=0.0, abs_tol=0.0)
 
 
 def wire_attributes(span: bytes, resource: bytes) -> dict[str, str]:
