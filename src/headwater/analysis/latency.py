@@ -185,7 +185,7 @@ def _statistic(how: tuple[str, str, float], spent: F64, bounds: tuple[F64, F64],
             n_traces=len(sample),
             verdict="identified",
         ),
-        on_path_share=share @ (sample.times_ns > 0),
+        on_path_share=np.minimum(share @ (sample.times_ns > 0), 1.0),  # a sum of shares may pass 1 by rounding
         drag_ns=np.minimum(pulled, spent),
     )
 
