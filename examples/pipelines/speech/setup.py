@@ -99,11 +99,11 @@ FAULTS: Final[dict[str, Fault]] = {
         Fault(
             name="deaf",
             stage="vad",
-            config=VadConfig(threshold=0.97, padding_ms=0, hangover_ms=0),
-            brief="threshold .97 without padding and hangover",
+            config=VadConfig(threshold=0.995, padding_ms=0, hangover_ms=100),
+            brief="threshold .995, no padding, a hangover of 100 ms",
             held_back=True,
         ),
-        Fault(name="hasty", stage="asr", config=AsrConfig(beam=1e-12), brief="a search beam so narrow that right paths are given up", held_back=True),
+        Fault(name="hasty", stage="asr", config=AsrConfig(beam=1e-20), brief="a search beam so narrow that right paths are given up", held_back=True),
         Fault(
             name="renamed",
             stage="nlu",
