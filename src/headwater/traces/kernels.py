@@ -180,6 +180,20 @@ def ancestor_kernel(parent: I64, marked: Bool) -> I64:
 
 
 @njit(cache=True)
+def _just_before(place: int, latest: int, times: tuple[I64, I64, I64], found: I64) -> np.int64:
+    """Fill `found` with the rows, among those that ended up to `place`, that nothing lies behind; times = (start, end, rows by end). Their number."""
+    start, end, by_end = times
+    used = np.int64(0)
+    while place >= 0 and end[by_end[place]] >= latest:
+        row = by_end[place]
+        if end[row] > latest or start[row] == latest:
+            found[used] = row
+            used += 1
+        place -= 1
+    return used
+
+
+@njit(cache=True)
 def precedence_kernel(cuts: I64, start: I64, end: I64) -> tuple[I64, I64]:
     """Pairs (before, after) of rows: `before` ended when `after` began, and nothing of the same group lies between.
 
@@ -187,6 +201,7 @@ def precedence_kernel(cuts: I64, start: I64, end: I64) -> tuple[I64, I64]:
     the last to end while ends lie after the latest start among those that had ended.
     """
     befores, afters, used = np.empty(start.size + 16, np.int64), np.empty(start.size + 16, np.int64), 0
+    found = np.empty(start.size, np.int64)
     for group in range(cuts.size - 1):
         low, high = cuts[group], cuts[group + 1]
         by_end = np.argsort(end[low:high], kind="mergesort") + low
@@ -195,15 +210,11 @@ def precedence_kernel(cuts: I64, start: I64, end: I64) -> tuple[I64, I64]:
             while ended < high - low and end[by_end[ended]] <= start[row] and by_end[ended] < row:
                 latest = start[by_end[ended]] if ended == 0 else max(latest, start[by_end[ended]])
                 ended += 1
-            place = ended - 1
-            while place >= 0 and end[by_end[place]] >= latest:
-                before = by_end[place]
-                if end[before] > latest or start[before] == latest:
-                    if used == befores.size:
-                        befores, afters = _doubled(befores), _doubled(afters)
-                    befores[used], afters[used] = before, row
-                    used += 1
-                place -= 1
+            more = _just_before(ended - 1, latest, (start, end, by_end), found)
+            while used + more > befores.size:
+                befores, afters = _doubled(befores), _doubled(afters)
+            befores[used : used + more], afters[used : used + more] = found[:more], row
+            used += more
     return befores[:used], afters[:used]
 
 
