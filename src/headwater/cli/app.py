@@ -30,6 +30,12 @@ def _wants_json(arguments: Sequence[str]) -> bool:
     return "--json" in arguments or "--jsonl" in arguments
 
 
+def _help_of(arguments: Sequence[str]) -> str:
+    """The help of the verb that was meant; of headwater if there is no such verb."""
+    known = {command.callback.__name__ for command in app.registered_commands if command.callback} | {group.name for group in app.registered_groups}
+    return f"headwater {arguments[0]} --help" if arguments and arguments[0] in known else "headwater --help"
+
+
 def _say(error: HeadwaterError, *, as_json: bool) -> None:
     """One sentence with the next command on standard error."""
     if as_json:
@@ -48,8 +54,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _say(error, as_json=_wants_json(given))
         return error.exit_code
     except typer.TyperException as error:
-        verb = " ".join(word for word in given[:2] if word.isalpha())
-        _say(UsageError(error.format_message(), next_command=f"headwater {verb} --help".replace("  ", " ")), as_json=_wants_json(given))
+        _say(UsageError(error.format_message(), next_command=_help_of(given)), as_json=_wants_json(given))
         return EXIT_USAGE
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED

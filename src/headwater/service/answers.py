@@ -36,6 +36,7 @@ class LocalAnswers:
         reader: SpanReader,
         *,
         now_ns: Callable[[], int],
+        where: str = "the store",
         jaeger_url: str | None = None,
         generation: Callable[[], int] = lambda: 0,
         health: Callable[[], Health] | None = None,
@@ -43,6 +44,7 @@ class LocalAnswers:
     ) -> None:
         self._reader = reader
         self._now_ns = now_ns
+        self._where = where
         self._jaeger_url = jaeger_url
         self._generation = generation
         self._health = health
@@ -89,14 +91,14 @@ class LocalAnswers:
         known = self.pipelines()
         if not known:
             raise EmptyStoreError(
-                "the store holds no traces yet; send OTLP to `headwater serve`, or read a file",
+                f"{self._where} holds no traces yet; send OTLP to `headwater serve`, or read a file",
                 next_command="headwater ingest traces.jsonl",
             )
         names = tuple(summary.pipeline for summary in known)
         if pipeline is None:
             if len(known) > 1:
                 raise UsageError(
-                    f"the store holds several pipelines ({', '.join(names)}); pick one with --pipeline", next_command="headwater pipelines"
+                    f"{self._where} holds several pipelines ({', '.join(names)}); pick one with --pipeline", next_command="headwater pipelines"
                 )
             return known[0]
         if pipeline not in names:

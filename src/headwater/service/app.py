@@ -110,7 +110,7 @@ def answers_over(ingestor: Ingestor, settings: Settings) -> LocalAnswers:
 def open_answers(settings: Settings) -> Iterator[LocalAnswers]:
     """Answers over the files of a store, beside its writer if there is one. Reads what is only in the log too; never writes."""
     with open_reader(settings.store) as reader:
-        yield LocalAnswers(reader, now_ns=now_ns, jaeger_url=settings.jaeger_url)
+        yield LocalAnswers(reader, now_ns=now_ns, where=f"the store {settings.store}", jaeger_url=settings.jaeger_url)
 
 
 def add_outcomes(rows: Sequence[OutcomeRow], settings: Settings) -> Mapping[str, int]:
