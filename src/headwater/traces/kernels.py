@@ -180,7 +180,7 @@ def ancestor_kernel(parent: I64, marked: Bool) -> I64:
 
 
 @njit(cache=True)
-def _just_before(place: int, latest: int, times: tuple[I64, I64, I64], found: I64) -> np.int64:
+def _just_before(place: int, latest: np.int64, times: tuple[I64, I64, I64], found: I64) -> np.int64:
     """Fill `found` with the rows, among those that ended up to `place`, that nothing lies behind; times = (start, end, rows by end). Their number."""
     start, end, by_end = times
     used = np.int64(0)
@@ -200,7 +200,7 @@ def precedence_kernel(cuts: I64, start: I64, end: I64) -> tuple[I64, I64]:
     Groups are rows cuts[i]:cuts[i + 1], sorted by (start, end). This is the transitive reduction of the interval order, found by walking back from
     the last to end while ends lie after the latest start among those that had ended.
     """
-    befores, afters, used = np.empty(start.size + 16, np.int64), np.empty(start.size + 16, np.int64), 0
+    befores, afters, used = np.empty(start.size + 16, np.int64), np.empty(start.size + 16, np.int64), np.int64(0)
     found = np.empty(start.size, np.int64)
     for group in range(cuts.size - 1):
         low, high = cuts[group], cuts[group + 1]
