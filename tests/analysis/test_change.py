@@ -10,8 +10,9 @@ from headwater.analysis.change import change
 from headwater.analysis.errors import analyse
 from headwater.analysis.expected_loss import Design, design, folds
 from headwater.analysis.panel import Panel, panel_of
-from headwater.analysis.population import attributable, cluster_error
+from headwater.analysis.population import Attributable, Shares, attributable, cluster_error
 from headwater.analysis.roles import Roles, find_roles
+from headwater.analysis.verdicts import Findings, stage_verdicts
 from headwater.conventions.attributes import QUALITY
 from headwater.simulate.pipelines import Fault, Traits, chain
 
@@ -168,3 +169,72 @@ def test_trouble_travels_down_the_edge() -> None:
     assert first.gain > 0
     assert np.isnan(second.rate_given_error), "asr has next to no own faults to learn from"
     assert second.effect == "pass"
+
+
+def plain_panel(case: Case, difficulty: np.ndarray, loss: np.ndarray, current: np.ndarray) -> tuple[Panel, Design]:
+    """A panel of independent runs that log one difficulty, linear in the model, and nothing else."""
+    m = loss.size
+    panel = panel_of(case.traces, case.graph)
+    rows = np.zeros(m, np.int64)
+    wide = replace(panel.take(rows), loss=loss, current=current, cluster=np.arange(m), difficulty=difficulty[:, None], columns=())
+    return wide, Design(x=difficulty[:, None], player=np.zeros(1, np.int64))
+
+
+def test_attributable_fraction_holds_where_either_model_is_right() -> None:
+    """Faults are likelier on hard input. Once the loss is a step the logit cannot follow, once the chance of a fault is."""
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal(20_000)
+    case = simulated(n_traces=20)
+    chances = {"loss misread": 1 / (1 + np.exp(1.0 - 1.2 * z)), "chance misread": 0.15 + 0.7 * (z > 0.8)}
+    calm = {"loss misread": 0.05 + 0.5 * (z > 0.5) * (z < 1.5), "chance misread": 1 / (1 + np.exp(2.0 - z))}
+    for name, chance in chances.items():
+        fault = rng.random(z.size) < chance
+        without = (rng.random(z.size) < calm[name]).astype(float)
+        loss = np.where(fault, np.maximum(without, (rng.random(z.size) < 0.5).astype(float)), without)
+        panel, matrix = plain_panel(case, z, loss, np.ones(z.size, bool))
+        flagged = np.zeros((z.size, 3), bool)
+        flagged[:, 0] = fault
+        found = attributable(panel, matrix, flagged, stage=0, fold=np.arange(z.size) % 5, level=0.95)
+        true = 1 - without.mean() / loss.mean()
+        assert found.fraction == pytest.approx(true, abs=0.025), name
+
+
+def test_the_change_of_the_input_is_weighed_where_the_model_is_wrong() -> None:
+    """The loss is a step in the difficulty; the new window is a tilt of the old one, so all of the change is the input's."""
+    rng = np.random.default_rng(0)
+    z = np.r_[rng.standard_normal(6_000), rng.standard_normal(6_000) + 0.8]
+    loss = (rng.random(z.size) < 0.05 + 0.6 * ((z > 0.3) & (z < 1.2))).astype(float)
+    panel, matrix = plain_panel(simulated(n_traces=20), z, loss, np.arange(z.size) >= 6_000)
+    roles = find_roles(panel)
+    found = change(panel, roles, matrix, np.arange(z.size) % 5, level=0.95)
+    assert found is not None
+    assert not found.unweighted
+    assert found.answer.delta > 0.04
+    assert found.answer.input_delta == pytest.approx(found.answer.delta, abs=0.01)
+
+
+def test_a_refused_fraction_is_told_and_bounds_the_verdict() -> None:
+    case = simulated(n_traces=400, fault=Fault(stage="asr", since=0.0, rate=0.5))
+    panel, roles, _, _ = learned(case)
+    fine = Attributable(fraction=0.5, low=0.4, high=0.6, effect=0.2, p_value=0.0, refused=None)
+    shares = Shares(share=np.array([0.0, 0.6, 0.0]), low=np.zeros(3), high=np.array([0.01, 0.7, 0.01]), input=0.1, unexplained=0.3)
+    found = Findings(
+        panel=panel,
+        roles=roles,
+        signal=np.zeros((400, 3)),
+        shares=shares,
+        fractions=(fine, fine, fine),
+        q=np.zeros(3),
+        n_faults=np.array([50, 200, 50]),
+        n_failures=150,
+        change=None,
+    )
+    assert stage_verdicts(found)[0][1] == "identified"
+    refused = replace(found, fractions=(fine, replace(fine, refused="flagged in 60% of the runs with a fault upstream"), fine))
+    verdicts, warnings = stage_verdicts(refused)
+    assert verdicts[1] == "bounded"
+    assert any(one.code == "fraction_refused" and "asr" in one.text for one in warnings)
+    few = replace(found, n_faults=np.array([50, 5, 50]), q=np.array([1.0, 0.5, 1.0]))
+    assert stage_verdicts(few)[0][1] == "not identifiable"
+    moving = replace(found, signal=np.stack([np.arange(400.0), np.arange(400.0), np.zeros(400)], axis=1))
+    assert stage_verdicts(moving)[0] == ["not identifiable", "not identifiable", "identified"]

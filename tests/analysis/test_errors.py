@@ -134,3 +134,20 @@ def test_a_real_loss_is_explained_in_its_own_unit() -> None:
     assert answer.report.mean_loss == pytest.approx(loss.mean())
     assert max(answer.report.stages, key=lambda one: one.blame_share).stage == "asr"
     assert answer.report.high > 1
+
+
+def test_a_blind_stage_keeps_the_report_from_being_identified() -> None:
+    faults = tuple(Fault(stage=stage, since=0.0, rate=0.4) for stage in ("vad", "nlu"))
+    seen = analysed(case(n_traces=500, fault=faults)).report
+    blind = analysed(case(n_traces=500, fault=faults, traits=Traits(blind=("asr",)))).report
+    assert seen.verdict == "identified"
+    assert blind.verdict == "bounded"
+
+
+def test_one_cluster_gives_shares_without_intervals_and_says_so() -> None:
+    found = case(n_traces=60, fault="asr", traits=Traits(sessions=1))
+    report = analysed(found).report
+    assert "single_cluster" in {one.code for one in report.warnings}
+    assert np.isnan(report.low)
+    assert all(np.isnan(one.blame_low) and np.isnan(one.attributable_low) for one in report.stages)
+    assert max(report.stages, key=lambda one: one.blame_share).stage == "asr"

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from tests.analysis.error_cases import Case, analysed, case_of
 
-from headwater.analysis.blame import earliest_flagged, increments, introduced_by, symmetric
-from headwater.analysis.evidence import score
-from headwater.analysis.expected_loss import Design, Parts, cross_fit, design, expit, fit, folds
-from headwater.analysis.panel import panel_of
+from headwater.analysis.blame import earliest_flagged, increments, introduced_by, symmetric, trace_blame
+from headwater.analysis.evidence import Score, score
+from headwater.analysis.expected_loss import Design, Parts, cross_fit, design, expit, fit, folds, hinges
+from headwater.analysis.panel import Column, panel_of
 from headwater.analysis.roles import Roles, find_roles
-from headwater.conventions.attributes import QUALITY
+from headwater.conventions.attributes import CONFIG_DIGEST, QUALITY
+from headwater.model.spans import TextColumn
 from headwater.simulate.pipelines import Fault, Traits, chain, diamond
 
 CHAIN = np.arange(3, dtype=np.int64)
@@ -165,6 +166,25 @@ def test_failures_of_the_hard_segment_are_nobodys() -> None:
     assert np.mean(blame.introduced_by[guilty] == truth.culprit[place][guilty]) > 0.95
 
 
+def test_a_qc_stage_that_took_harm_back_has_not_missed_it() -> None:
+    case = case_of(diamond(np.random.default_rng(2), n_traces=30))
+    panel = replace(panel_of(case.traces, case.graph), loss=np.ones(30))
+    quality = panel.stages.index("quality")
+    effect = np.zeros((30, 5))
+    effect[:, panel.stages.index("detector")] = 3.0
+    effect[:15, quality] = -0.5
+    found = increments(Parts(link="logit", intercept=np.zeros(30), base=np.full(30, -2.0), effect=effect), panel.level, 0.1, np.random.default_rng(0))
+    blame = trace_blame(panel, found, effect > 0, introduced=np.zeros(30, np.int64), verdict="identified")
+    np.testing.assert_array_equal(blame.missed_by[:, quality], np.arange(30) >= 15)
+
+
+def test_each_direction_of_a_score_has_its_own_slope() -> None:
+    column = Column(stage=0, attribute="headwater.own.x", role="own", declared=True, values=np.zeros(5))
+    up, down = hinges(Score(column=column, z=np.array([-7.0, -3.5, 0.0, 3.5, 70.0]), threshold=3.5))
+    np.testing.assert_allclose(up, [0, 0, 0, 1, 2])
+    np.testing.assert_allclose(down, [2, 1, 0, 0, 0])
+
+
 def test_a_qc_stage_that_lets_a_failure_through_has_missed_it() -> None:
     case = case_of(diamond(np.random.default_rng(2), n_traces=500, fault=Fault(stage="detector", since=0.0, rate=0.5, strength=6.0)))
     blame = analysed(case).blame
@@ -203,8 +223,17 @@ def test_retries_the_last_version_counts_and_the_worst_number() -> None:
     codes = doubled.stage.codes.copy()
     late = np.flatnonzero(spans.stage.codes == spans.stage.code_of("nlu"))
     codes[late] = spans.stage.code_of("asr")  # a second asr span in every trace: a retry
-    retried = replace(spans, stage=replace(spans.stage, codes=codes), numbers={**spans.numbers, QUALITY.of("coverage"): coverage})
+    digest = TextColumn.of(["late" if row in set(late.tolist()) else "early" for row in range(len(spans))])
+    texts = {CONFIG_DIGEST.name: digest}
+    numbers = {**spans.numbers, QUALITY.of("coverage"): coverage}
+    retried = replace(spans, stage=replace(spans.stage, codes=codes), numbers=numbers, texts=texts)
     again = panel_of(replace(case.traces, spans=retried), case.graph)
     worst = next(one for one in again.columns if one.stage == 1 and one.attribute == QUALITY.of("coverage"))
     assert worst.values.min() == -50.0
     assert not again.present[:, 2].any()
+    assert np.unique(again.version[:, 1]).size == 1
+    alone = panel_of(replace(case.traces, spans=replace(spans, texts=texts)), case.graph)
+    assert again.version_names[1] == alone.version_names[2] == (CONFIG_DIGEST.name,)
+    both = np.unique(digest.codes[np.r_[rows, late]])
+    assert both.size == 2, "both digests occur, the last one counts"
+    assert again.version[0, 1] == digest.codes[late[0]] - digest.codes[np.r_[rows, late]].min()

@@ -71,6 +71,8 @@ def blame_shares(
     if len(panel) <= REFIT_ROWS:
         again = bootstrap_weights(rng, panel.cluster, REFITS)
         spread = np.maximum(spread, _deviation(np.concatenate([_mean_parts(refit(one), (one * weight)[None, :]) for one in again])))
+    if np.unique(panel.cluster[panel.labelled]).size < 2:
+        spread = np.full(s + 1, np.nan)  # one cluster resampled is itself: no interval, not one of width 0
     low, high = normal_interval(parts[:s], spread[:s], level)
     share = parts[:s]
     return Shares(

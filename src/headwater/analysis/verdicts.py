@@ -171,7 +171,7 @@ def report_warnings(panel: Panel, *, n_failures: int, single_cluster: bool) -> l
 
 
 def report_verdict(found: Findings, verdicts: list[Verdict]) -> tuple[Verdict, list[ReportWarning]]:
-    """The verdict of the stage that carries most, at most bounded where another that carries 15 % is not identified.
+    """The verdict of the stage that carries most, at most bounded where another that carries 15 % is not identified or one logs nothing.
 
     Not identifiable where over half of the failures are unexplained, unless a comparison explains most of the change: what fails at the baseline's
     rate is then no riddle of this window.
@@ -186,7 +186,8 @@ def report_verdict(found: Findings, verdicts: list[Verdict]) -> tuple[Verdict, l
     if not share.size or share.max() < _CARRIES:
         return ("identified" if "not identifiable" not in verdicts else "bounded"), []
     top = int(np.argmax(share))
-    doubtful = any(verdicts[int(stage)] != "identified" for stage in np.flatnonzero(share >= _WEIGHS))
+    blind = any(not found.roles.has_evidence(stage) and not found.roles.has_version(stage) for stage in range(share.size))
+    doubtful = blind or any(verdicts[int(stage)] != "identified" for stage in np.flatnonzero(share >= _WEIGHS))
     return _worst([verdicts[top], "bounded" if doubtful else "identified"]), []
 
 
