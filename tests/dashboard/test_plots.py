@@ -78,6 +78,25 @@ def test_the_slowest_stage_lies_furthest_right_in_the_histogram() -> None:
     assert all(p50 < p95 for p50, p95 in zip(ticks[0::2], ticks[1::2], strict=True))
 
 
+def test_the_tallest_bin_of_a_histogram_stands_at_its_median() -> None:
+    root = parsed(component_latency(overview(), LINKS))
+    paths = [path.attrib["d"] for path in root.iter("path") if path.attrib.get("class") == "series-fill"]
+    medians = [float(line.attrib["x1"]) for line in root.iter("line") if line.attrib.get("class") == "quantile"][0::2]
+    for path, median in zip(paths, medians, strict=True):
+        steps = [(float(right), float(y)) for y, right in re.findall(r"V([\d.]+)H([\d.]+)", path)]
+        tallest = min(steps, key=lambda step: step[1])[0]
+        assert abs(tallest - median) < 40
+
+
+def test_a_long_stage_name_is_cut_to_its_box() -> None:
+    name = "a stage with a name that is much too long for the box it stands in"
+    document = overview_document(make.renamed(make.overview(), {"asr": name}))
+    shown = [text.text or "" for text in parsed(pipeline_dag(document, LINKS)).iter("text") if text.attrib.get("class") == "node-name"]
+    assert len(shown[2]) < 24
+    assert shown[2].endswith("…")
+    assert name in (parsed(pipeline_dag(document, LINKS))[1].text or "")
+
+
 def test_the_baseline_is_an_outline_only_where_there_is_one() -> None:
     assert str(component_latency(overview(), LINKS)).count("baseline-line") == 4
     assert "baseline-line" not in str(component_latency(overview(compared=False), LINKS))

@@ -265,6 +265,16 @@ def test_parts_of_every_statistic_add_up() -> None:
         assert abs(sum(row["spent_delta_ns"] for row in change["components"]) - change["delta_ns"]) <= 1e-6
 
 
+def test_each_interval_bounds_its_own_figure() -> None:
+    row = latency_document(make.latency())["comparison"]["statistics"][0]["components"][3]
+    assert (row["component"], row["spent_delta_ns"], row["own_ns"]) == ("self:nlu", 4.9e6, 0.9e6)
+    assert row["interval_ns"] == [4.9e6 - 8e6, 4.9e6 + 9e6]
+    assert row["own_interval_ns"] == [0.9e6 - 7e6, 0.9e6 + 8e6]
+    vad = errors_document(make.errors())["stages"][1]
+    assert vad["blame_interval"] == [0.12 - 0.07, 0.12 + 0.08]
+    assert vad["attributable_interval"] == [0.7 * 0.12, 1.1 * 0.12]
+
+
 def test_a_latency_change_that_misses_its_delta_is_refused() -> None:
     report = make.latency()
     assert report.comparison is not None

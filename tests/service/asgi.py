@@ -10,9 +10,9 @@ class Client:
     def __init__(self, app: Any, *, base_url: str) -> None:
         self._app, self._base_url = app, base_url
 
-    def request(self, method: str, path: str, **said: Any) -> httpx.Response:
+    def request(self, method: str, path: str, *, raising: bool = True, **said: Any) -> httpx.Response:
         async def ask() -> httpx.Response:
-            transport = httpx.ASGITransport(app=self._app, raise_app_exceptions=True)
+            transport = httpx.ASGITransport(app=self._app, raise_app_exceptions=raising)
             async with httpx.AsyncClient(transport=transport, base_url=self._base_url) as client:
                 return await client.request(method, path, **said)
 

@@ -5,11 +5,13 @@ import io
 import json
 import math
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from tests.dashboard.factories import OTHER_HEX, TRACE_HEX, FixedAnswers
 from tests.service.asgi import Client
 
+from headwater.model.answers import Health
 from headwater.model.errors import (
     EmptyStoreError,
     HeadwaterError,
@@ -22,6 +24,7 @@ from headwater.model.errors import (
     UnreachableError,
     UsageError,
 )
+from headwater.model.ports import PipelineSummary
 from headwater.service.face import as_json, status_of
 from headwater.service.guards import BODY_LIMIT
 from headwater.service.http import http_app
@@ -119,9 +122,15 @@ def test_empty_parameters_of_a_form_count_as_not_given(client: Client, answers: 
     assert answers.asked[-1]["since"] is None
 
 
-def test_overview_takes_the_pipeline_that_ran_last_where_none_is_named(client: Client, answers: FixedAnswers) -> None:
-    assert client.get("/").status_code == 200
-    assert answers.asked[-1]["pipeline"] in {"speech", "recommendation"}
+@pytest.mark.parametrize("latest", ["speech", "recommendation"])
+def test_overview_takes_the_pipeline_that_ran_last_where_none_is_named(latest: str) -> None:
+    class Two(FixedAnswers):
+        def pipelines(self) -> tuple[PipelineSummary, ...]:
+            return tuple(replace(row, last_start_ns=row.last_start_ns + (row.pipeline == latest)) for row in super().pipelines())
+
+    two = Two()
+    assert Client(http_app(two), base_url=BASE).get("/").status_code == 200
+    assert two.asked[-1]["pipeline"] == latest
 
 
 STATUSES = [
@@ -277,12 +286,18 @@ async def chunks(body: bytes) -> AsyncIterator[bytes]:
         yield body[place : place + 2**20]
 
 
-def test_a_body_above_the_limit_is_refused_named_or_not(client: Client, answers: FixedAnswers) -> None:
-    big = b" " * (BODY_LIMIT + 1)
+@pytest.mark.parametrize("room", [-1, 1])
+def test_a_body_above_the_limit_is_refused_named_or_not(client: Client, answers: FixedAnswers, room: int) -> None:
+    body = b'{"run_id": "a", "loss": 1.0}'.ljust(BODY_LIMIT + room)
     headers = {"content-type": "application/json"}
-    assert client.post("/api/v1/outcomes", content=big, headers=headers).status_code == 413
-    assert client.post("/api/v1/outcomes", content=chunks(big), headers=headers).status_code in {400, 413, 422}
-    assert answers.taken == []
+    named = client.post("/api/v1/outcomes", content=body, headers=headers).status_code
+    streamed = client.post("/api/v1/outcomes", content=chunks(body), headers=headers).status_code
+    if room < 0:
+        assert (named, streamed) == (200, 200)
+    else:
+        assert named == 413
+        assert streamed in {400, 413, 422}
+        assert answers.taken == []
 
 
 def test_metrics_name_every_figure_in_both_formats(client: Client) -> None:
@@ -345,3 +360,18 @@ def test_a_wrong_method_says_which_is_right(client: Client) -> None:
     answer = client.delete("/api/v1/outcomes")
     assert answer.status_code == 405
     assert answer.headers["allow"] == "POST"
+
+
+def test_a_bug_is_answered_without_detail_with_the_headers_and_raised_for_the_log() -> None:
+    class Broken(FixedAnswers):
+        def health(self) -> Health:
+            raise RuntimeError("secret path")
+
+    client = Client(http_app(Broken()), base_url=BASE)
+    with pytest.raises(RuntimeError, match="secret path"):
+        client.get("/health.json")
+    answer = client.request("GET", "/health.json", raising=False)
+    assert answer.status_code == 500
+    assert answer.json()["code"] == "internal"
+    assert "secret" not in answer.text
+    assert "content-security-policy" in answer.headers

@@ -25,6 +25,8 @@ _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 class Guards:
     """ASGI middleware. A foreign Host (DNS rebinding) and a write from a foreign Origin get 403; a body above BODY_LIMIT gets 413.
 
+    What the application raises is answered with 500, the same headers and no detail, and raised on for the log.
+
     Names are compared without port and case. "*" in `allowed` turns the Host check off, never the Origin check.
     """
 
@@ -41,7 +43,13 @@ class Guards:
         if refusal is not None:
             await _refuse(send, *refusal)
             return
-        await self._app(scope, _limited(receive), _guarded(send))
+        started = [False]
+        try:
+            await self._app(scope, _limited(receive), _guarded(send, started))
+        except Exception:
+            if not started[0]:
+                await _refuse(send, 500, "internal", "this is a bug of the service; its log has the details")
+            raise
 
     def _refusal(self, method: str, headers: dict[bytes, str]) -> tuple[int, str, str] | None:
         host = headers.get(b"host", "")
@@ -84,9 +92,12 @@ def _limited(receive: Receive) -> Receive:
     return counted
 
 
-def _guarded(send: Send) -> Send:
+def _guarded(send: Send, started: list[bool]) -> Send:
+    """Adds the headers to the first message, and notes in `started` that there was one."""
+
     async def with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
+            started[0] = True
             present = {key.lower() for key, _ in message["headers"]}
             message["headers"] = [*message["headers"], *(pair for pair in _HEADERS if pair[0] not in present)]
         await send(message)
