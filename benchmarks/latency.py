@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/latency.py [--spans 1000000] [--repeats 5]
 
 Prints one line a step: the best and the median of the repeats, in CPU seconds of this process and in spans per CPU second. Input is shuffled 64-bit
-ids in memory, the same columns for both. What is unequal: DuckDB computes only each span's self time (a window function over the children of each parent,
-sorted by start, which is exact for children inside their parent) and its sum by stage; headwater assembles traces and then finds who blocked whom,
-cuts every horizon, and sums by component. DuckDB runs on one thread, as headwater does.
+ids in memory, the same columns for both. What is unequal: DuckDB computes only each span's self time (a window function over the children of each
+parent, exact for children inside their parent) and its sum by stage; headwater checks and repairs traces, finds who blocked whom, cuts every horizon
+and sums by component. Both run on one thread.
 """
 
 import argparse
@@ -16,8 +16,8 @@ import numpy as np
 
 from headwater.analysis.blocking import waiting
 from headwater.analysis.critical_path import partition
+from headwater.analysis.forest import children_kernel, clip_kernel
 from headwater.analysis.latency import report
-from headwater.analysis.walk import children_kernel, clip_kernel
 from headwater.model.latency import LatencyInput
 from headwater.model.spans import SpanTable
 from headwater.simulate.latency import Change, speech_runs
@@ -124,9 +124,8 @@ def kernel_lines(traces, cut, n):
     offset, child = children_kernel(traces.parent, wait.blocks, low, high)
     read = sum(array.nbytes for array in (traces.parent, low, high, top, offset, child, wait.blocks))
     written = sum(array.nbytes for array in (cut.trace, cut.component, cut.row, cut.start_ns, cut.end_ns, cut.flags))
-    print(
-        f"kernel arrays: {read / n:.1f} bytes a span read, {written / n:.1f} bytes a span of segments written ({cut.trace.size / n:.2f} segments a span)"
-    )
+    pieces = cut.trace.size / n
+    print(f"kernel arrays: {read / n:.1f} bytes a span read, {written / n:.1f} bytes a span written ({pieces:.2f} segments a span)")
 
 
 def agree(rows, traces, cut, totals):

@@ -132,11 +132,22 @@ def label(pieces: I64, known: Names) -> tuple[tuple[str, ...], I32]:
         consumer = pieces[queue, 2]
         together = known.batched[consumer]
         key[queue] = np.where(together, 3 * width + known.callee[consumer], (4 + known.caller[producer[queue]]) * width + known.callee[consumer])
-    used, code = np.unique(key, return_inverse=True)
+    used, code = _ranked(key)
     texts = [_text(int(value), width, known.words) for value in used]
     components = tuple(sorted(set(texts)))
     place = np.array([components.index(text) for text in texts], np.int32)
     return components, place[code] if g else np.empty(0, np.int32)
+
+
+def _ranked(key: I64) -> tuple[I64, I64]:
+    """(distinct keys ascending, place of each key among them): by a table where keys are small, as they nearly always are, else by sorting."""
+    top = int(key.max(initial=0)) + 1
+    if top > max(10_000_000, key.size):
+        used, code = np.unique(key, return_inverse=True)
+        return used, code.astype(np.int64)
+    seen = np.zeros(top, np.bool_)
+    seen[key] = True
+    return np.flatnonzero(seen), (np.cumsum(seen) - 1)[key]
 
 
 def _text(key: int, width: int, words: tuple[str, ...]) -> str:

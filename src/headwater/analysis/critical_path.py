@@ -16,8 +16,18 @@ import numpy as np
 
 from headwater.analysis.blocking import OVERHANG_NS, Waiting, waiting
 from headwater.analysis.components import label, names, orphans
-from headwater.analysis.tasks import partition_kernel
-from headwater.analysis.walk import after_kernel, children_kernel, clip_kernel, differ_kernel, eligible_kernel, self_kernel, simple_traces
+from headwater.analysis.forest import (
+    after_kernel,
+    children_kernel,
+    clip_kernel,
+    differ_kernel,
+    eligible_kernel,
+    heads_kernel,
+    path_kernel,
+    self_kernel,
+    simple_traces,
+)
+from headwater.analysis.walk import partition_kernel
 from headwater.conventions.attributes import LINK_KINDS
 from headwater.model.latency import FLAGS, Partition
 from headwater.model.spans import I64, Bool
@@ -54,9 +64,6 @@ def partition(traces: TraceTable, *, overhang_ns: int = OVERHANG_NS, other_readi
     spans = traces.spans
     queue = pieces[:, 4] >= 0
     row = np.where(queue, -1, pieces[:, 2])
-    length = pieces[:, 1] - pieces[:, 0]
-    path = np.zeros(len(spans), np.int64)
-    np.add.at(path, row[row >= 0], length[row >= 0])
     total = int(np.sum(ends - begins))
     return Partition(
         components=components,
@@ -70,7 +77,7 @@ def partition(traces: TraceTable, *, overhang_ns: int = OVERHANG_NS, other_readi
         horizon_end_ns=ends,
         after_response_ns=after_kernel(traces.offset, spans.start_ns, spans.end_ns, ends),
         self_ns=self_kernel(traces.parent, blocks, spans.start_ns, spans.end_ns),
-        path_ns=path,
+        path_ns=path_kernel(row, pieces[:, 1] - pieces[:, 0], len(spans)),
         ambiguous_share=different / total if total else 0.0,
     )
 
@@ -83,9 +90,11 @@ def _cut(traces: TraceTable, wait: Waiting, blocks: Bool, where: tuple[tuple[I64
     child_offset, child = children_kernel(parent, blocks, low, high)
     order = np.argsort(holder, kind="stable")
     link_offset = np.concatenate([[0], np.cumsum(np.bincount(holder, minlength=len(spans)))]).astype(np.int64)
-    marks = (simple_traces(traces, wait.handoff), eligible_kernel(parent, wait.handoff, top), spans.final)
+    simple, eligible = simple_traces(traces, wait.handoff), eligible_kernel(parent, wait.handoff, top)
+    head_offset, heads = heads_kernel(traces.offset, simple, eligible, (low, high))
+    marks = (simple, eligible, spans.final)
     above = (parent, link_offset, target[order], top)
-    pieces, cuts, begins, ends = partition_kernel((chosen, traces.offset), (child_offset, child, low, high), above, marks)
+    pieces, cuts, begins, ends = partition_kernel((chosen, traces.offset, head_offset, heads), (child_offset, child, low, high), above, marks)
     return pieces, cuts, begins, ends
 
 

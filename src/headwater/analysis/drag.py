@@ -13,7 +13,8 @@ import numpy as np
 from numba import njit
 
 from headwater.analysis.blocking import waiting
-from headwater.analysis.walk import OVERLAP, children_kernel, clip_kernel, simple_traces
+from headwater.analysis.forest import children_kernel, clip_kernel, simple_traces
+from headwater.analysis.walk import OVERLAP
 from headwater.model.latency import LatencyInput
 from headwater.model.spans import F64, I64
 

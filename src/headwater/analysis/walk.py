@@ -3,125 +3,22 @@
 A span is walked backwards over a window [low, t]. Of its blocking children the one that ends last at or before t is followed; the time after it
 belongs to a child still running at t (earliest start first, flag `overlap`) and else to the span itself. t only ever falls, so each span keeps
 one pointer into its children, sorted by end: O(k log k) for k children, however often it is entered.
+
+A trace of several tasks (roots, and consumers that a queue joins to their producer) is walked task by task, back to its earliest start.
 """
 
 import numpy as np
 from numba import njit
 
 from headwater.model.spans import I64, Bool
-from headwater.model.traces import TraceTable
 
 OVERLAP = 1
 NOBODY = -1
 
 Tree = tuple[I64, I64, I64, I64]
 State = tuple[I64, I64, I64, I64, I64]
-
-
-@njit(cache=True)
-def clip_kernel(parent: I64, blocks: Bool, start: I64, end: I64) -> tuple[I64, I64, I64]:
-    """(clipped start, clipped end, top), each (n,): a blocking child is cut to its clipped parent; top = the ancestor-or-self nobody waits for."""
-    n = parent.size
-    low, high = start.copy(), end.copy()
-    top = np.full(n, -1, np.int64)
-    stack = np.empty(n + 1, np.int64)
-    for first in range(n):
-        depth, row = 0, first
-        while top[row] < 0:
-            stack[depth] = row
-            depth += 1
-            if parent[row] < 0 or not blocks[row]:
-                top[row] = row
-                break
-            row = parent[row]
-        while depth > 0:
-            depth -= 1
-            row = stack[depth]
-            if top[row] >= 0:
-                continue
-            above = parent[row]
-            top[row] = top[above]
-            low[row] = min(max(start[row], low[above]), high[above])
-            high[row] = min(max(end[row], low[above]), high[above])
-    return low, high, top
-
-
-@njit(cache=True)
-def self_kernel(parent: I64, blocks: Bool, start: I64, end: I64) -> I64:
-    """(n,) self time: duration less the union of the blocking children within the span. Rows are sorted by start within a trace."""
-    own = end - start
-    reached = start.copy()
-    for row in range(parent.size):
-        above = parent[row]
-        if above < 0 or not blocks[row]:
-            continue
-        begin = max(start[row], reached[above])
-        finish = min(end[row], end[above])
-        if finish > begin:
-            own[above] -= finish - begin
-            reached[above] = finish
-    return own
-
-
-@njit(cache=True)
-def _before(a: int, b: int, low: I64, high: I64) -> bool:
-    """Order of children in the walk: the later end first, then the later start, then the smaller row."""
-    if high[a] != high[b]:
-        return bool(high[a] > high[b])
-    if low[a] != low[b]:
-        return bool(low[a] > low[b])
-    return a < b
-
-
-@njit(cache=True)
-def sort_run(items: I64, spare: I64, low: I64, high: I64) -> None:
-    """Sort `items` in place in walk order: insertion for short runs (they come nearly sorted), bottom-up merge for long ones."""
-    k = items.size
-    run = 24
-    for base in range(0, k, run):
-        for i in range(base + 1, min(base + run, k)):
-            item, j = items[i], i - 1
-            while j >= base and _before(item, items[j], low, high):
-                items[j + 1] = items[j]
-                j -= 1
-            items[j + 1] = item
-    while run < k:
-        for base in range(0, k, 2 * run):
-            middle, stop = min(base + run, k), min(base + 2 * run, k)
-            i, j = base, middle
-            for place in range(base, stop):
-                take_left = j >= stop or (i < middle and not _before(items[j], items[i], low, high))
-                spare[place] = items[i] if take_left else items[j]
-                if take_left:
-                    i += 1
-                else:
-                    j += 1
-        items[:] = spare[:k]
-        run *= 2
-
-
-@njit(cache=True)
-def children_kernel(parent: I64, blocks: Bool, low: I64, high: I64) -> tuple[I64, I64]:
-    """(offset (n + 1,), child): blocking children of some length, in walk order. Filled from the last row so that runs come nearly sorted."""
-    n = parent.size
-    offset = np.zeros(n + 1, np.int64)
-    for row in range(n):
-        if parent[row] >= 0 and blocks[row] and high[row] > low[row]:
-            offset[parent[row] + 1] += 1
-    longest = np.int64(0)
-    for row in range(n):
-        longest = max(longest, offset[row + 1])
-        offset[row + 1] += offset[row]
-    child, place, spare = np.empty(offset[n], np.int64), offset[:n].copy(), np.empty(longest, np.int64)
-    for row in range(n - 1, -1, -1):
-        above = parent[row]
-        if above >= 0 and blocks[row] and high[row] > low[row]:
-            child[place[above]] = row
-            place[above] += 1
-    for row in range(n):
-        if offset[row + 1] - offset[row] > 1:
-            sort_run(child[offset[row] : offset[row + 1]], spare, low, high)
-    return offset, child
+Above = tuple[I64, I64, I64, I64]
+"""(parent, link offset (n + 1,), link target, top): what stands above a span; the links are those of task heads, to rows of their own trace."""
 
 
 @njit(cache=True)
@@ -189,59 +86,147 @@ def walk(window: tuple[int, int, int, int], tree: Tree, state: State, sink: tupl
 
 
 @njit(cache=True)
-def eligible_kernel(parent: I64, handoff: Bool, top: I64) -> Bool:
-    """(n,) bool: spans that head a task on the way to an answer: roots, and consumers whose producer hangs on such a task."""
-    n = parent.size
-    known = np.zeros(n, np.int8)
-    for first in range(n):
-        row = first
-        while parent[row] >= 0 and handoff[row] and known[row] == 0:
-            row = top[parent[row]]
-        heads = known[row] == 1 or parent[row] < 0
-        row = first
-        while known[row] == 0:
-            known[row] = 1 if heads else 2
-            if parent[row] < 0 or not handoff[row]:
-                break
-            row = top[parent[row]]
-    heading: Bool = known == 1
-    return heading
+def terminal_kernel(rows: tuple[int, int], tree: Tree, top: I64, marks: tuple[Bool, Bool]) -> tuple[int, int]:
+    """(row, end) of the span that gives the answer: of those marked final, else of the heads of eligible tasks, the last to end.
+
+    Ties: the later start, then the smaller row. marks = (eligible, final).
+    """
+    _, _, low, high = tree
+    eligible, final = marks
+    best, best_final = -1, False
+    for row in range(rows[0], rows[1]):
+        if not (final[row] or eligible[row]):
+            continue
+        if best >= 0 and final[row] == best_final:
+            if high[row] < high[best] or (high[row] == high[best] and low[row] <= low[best]):
+                continue
+        elif best >= 0 and best_final:
+            continue
+        best, best_final = row, final[row]
+    return top[best], high[best]
 
 
 @njit(cache=True)
-def after_kernel(offset: I64, start: I64, end: I64, horizon_end: I64) -> I64:
-    """(m,) time after the horizon in which some span of the trace still ran. Rows are sorted by start within a trace."""
-    after = np.zeros(horizon_end.size, np.int64)
-    for trace in range(horizon_end.size):
-        reached = horizon_end[trace]
-        for row in range(offset[trace], offset[trace + 1]):
-            begin = max(start[row], reached)
-            if end[row] > begin:
-                after[trace] += end[row] - begin
-                reached = end[row]
-    return after
+def _predecessor(task: int, t: int, tree: Tree, above: tuple[I64, I64, I64]) -> int:
+    """The span that handed `task` its work: of its links and its parent, what ended last before t and began before it; −1 = nobody."""
+    _, _, low, high = tree
+    parent, link_offset, link_target = above
+    best = -1
+    for place in range(link_offset[task] - 1, link_offset[task + 1]):
+        row = parent[task] if place < link_offset[task] else link_target[place]
+        if row < 0 or low[row] >= t:
+            continue
+        if best < 0:
+            best = row
+            continue
+        here, there = min(high[row], t), min(high[best], t)
+        if here > there or (here == there and (low[row] > low[best] or (low[row] == low[best] and row < best))):
+            best = row
+    return best
 
 
 @njit(cache=True)
-def differ_kernel(left: I64, right: I64, marked: Bool) -> int:
-    """Time in which two cuts of one horizon, pieces (start, end, row) in ascending order, name different owners; marks such pieces of `left`."""
-    total, j = 0, 0
-    for i in range(left.shape[0]):
-        while j < right.shape[0] and right[j, 1] <= left[i, 0]:
-            j += 1
-        k = j
-        while k < right.shape[0] and right[k, 0] < left[i, 1]:
-            common = min(left[i, 1], right[k, 1]) - max(left[i, 0], right[k, 0])
-            if common > 0 and left[i, 2] != right[k, 2]:
-                total += common
-                marked[i] = True
-            k += 1
-    return total
+def _pick(span: tuple[int, int], heads: I64, cursor: I64, tree: Tree) -> tuple[int, int, int]:
+    """(still running at t or −1, last to end by t or −1, its end or the floor) among task heads in walk order.
+
+    span = (floor, t); cursor = [place in heads, earliest start among those passed].
+    """
+    floor, t = span
+    _, _, low, high = tree
+    while cursor[0] < heads.size and high[heads[cursor[0]]] > t:
+        item = heads[cursor[0]]
+        if cursor[1] < 0 or low[item] < low[cursor[1]] or (low[item] == low[cursor[1]] and item < cursor[1]):
+            cursor[1] = item
+        cursor[0] += 1
+    last, last_end = -1, floor
+    if cursor[0] < heads.size and high[heads[cursor[0]]] > floor:
+        last = heads[cursor[0]]
+        last_end = high[last]
+    still = cursor[1] if cursor[1] >= 0 and low[cursor[1]] < t and last_end < t else -1
+    return still, last, last_end
 
 
-def simple_traces(traces: TraceTable, handoff: Bool) -> Bool:
-    """(m,) bool: one root and no consumer under a producer; the horizon is the root's interval."""
-    trace = traces.trace_of_row()
-    roots = np.bincount(trace[traces.parent < 0], minlength=len(traces))
-    simple: Bool = (roots == 1) & (np.bincount(trace[handoff], minlength=len(traces)) == 0)
-    return simple
+@njit(cache=True)
+def walk_tasks(way: tuple[int, int, int, I64], tree: Tree, above: Above, scratch: tuple[State, I64, int]) -> tuple[I64, int]:
+    """Cover the horizon of one trace; way = (t0, t1, terminal task, its tasks in walk order), scratch = (state, out, used). Returns (out, used).
+
+    From the start of a task the walk goes to the span that handed it its work, over a queue if that had ended. With nobody recorded it goes on in
+    time, as if all tasks were children of one span: time in which none ran is nobody's.
+    """
+    low, high = tree[2], tree[3]
+    parent, link_offset, link_target, top = above
+    state, out, used = scratch
+    base = used
+    t0, t, task, heads = way
+    floor, flag = t0, 0
+    cursor = np.array([0, -1], np.int64)
+    while t > t0:
+        if task >= 0:
+            bottom = max(floor, low[task])
+            if bottom < t:
+                out, used = walk((task, bottom, t, flag), tree, state, (out, used, base))
+                t = bottom
+            ended = t <= low[task]
+            giver = _predecessor(task, t, tree, (parent, link_offset, link_target)) if ended else -1
+            consumer, task, floor, flag = task, -1, t0, 0
+            if giver >= 0:
+                consumer_start = t
+                t = max(t0, min(t, high[giver]))
+                if t < consumer_start:
+                    out, used = emit(out, used, base, (t, consumer_start, consumer, 0, giver))
+                task = top[giver]
+            continue
+        still, last, last_end = _pick((t0, t), heads, cursor, tree)
+        if still >= 0:
+            task, floor, flag = still, max(low[still], last_end), OVERLAP
+            continue
+        if last_end < t:
+            out, used = emit(out, used, base, (last_end, t, NOBODY, 0, NOBODY))
+            t = last_end
+        task = last
+    return out, used
+
+
+@njit(cache=True)
+def partition_kernel(chosen: tuple[I64, I64, I64, I64], tree: Tree, above: Above, marks: tuple[Bool, Bool, Bool]) -> tuple[I64, I64, I64, I64]:
+    """Cut the horizons of some traces; chosen = (positions, offset (m + 1,), head offset, heads), marks = (simple (m,), eligible (n,), final (n,)).
+
+    Returns pieces (g, 5): start, end, row, flags, producer row, ascending in (trace, start); a piece with a producer is a queue and its row the
+    consumer; piece offset per chosen trace; horizon start and end.
+    """
+    simple, eligible, final = marks
+    wanted, offset, head_offset, heads = chosen
+    n, child_offset, low, high = above[0].size, tree[0], tree[2], tree[3]
+    most = np.int64(1)
+    for trace in wanted:
+        most = max(most, offset[trace + 1] - offset[trace])
+    state = (
+        child_offset[:n].copy(),
+        np.full(n, -1, np.int64),
+        np.empty(most + 2, np.int64),
+        np.empty(most + 2, np.int64),
+        np.empty(most + 2, np.int64),
+    )
+    out, used = np.empty((n + n // 2 + 16, 5), np.int64), 0
+    cuts = np.zeros(wanted.size + 1, np.int64)
+    begins, ends = np.empty(wanted.size, np.int64), np.empty(wanted.size, np.int64)
+    for index in range(wanted.size):
+        trace, base = wanted[index], used
+        first, stop = offset[trace], offset[trace + 1]
+        if simple[trace]:
+            root = first
+            while above[0][root] >= 0:
+                root += 1
+            begins[index], ends[index] = low[root], high[root]
+            out, used = walk((root, low[root], high[root], 0), tree, state, (out, used, base))
+        else:
+            terminal, t1 = terminal_kernel((first, stop), tree, above[3], (eligible, final))
+            t0 = low[first]
+            for row in range(first, stop):
+                t0 = min(t0, low[row])
+            own_heads = heads[head_offset[trace] : head_offset[trace + 1]]
+            begins[index], ends[index] = t0, t1
+            out, used = walk_tasks((t0, t1, terminal, own_heads), tree, above, (state, out, used))
+        out[base:used] = out[base:used][::-1].copy()
+        cuts[index + 1] = used
+    return out[:used], cuts, begins, ends
