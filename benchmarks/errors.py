@@ -1,6 +1,6 @@
 """Error attribution on simulated pipelines with a known culprit: coverage of the intervals, false flags, error per trace, time.
 
-    .venv/bin/python benchmarks/errors.py [--seeds 100]
+    .venv/bin/python benchmarks/errors.py [--seeds 100]        # 20 unless told
 
 Truth is the Shapley value of every trace's loss over all subsets of its faults, on the simulator's own equations; population figures are those of one
 run of 200,000 traces. Beside the method: all-zero blame, the stage with the least confidence, and the earliest own-flagged stage.
@@ -160,7 +160,7 @@ def run_confidence(run: Simulated) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--only", default="")
     options = parser.parse_args()
     for scenario in SCENARIOS:

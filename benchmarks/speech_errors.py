@@ -1,6 +1,6 @@
 """Blame on the real speech pipeline against the truth by rerunning every subset of the faulty stages.
 
-    .venv/bin/python benchmarks/speech_errors.py --seed 12345            # generates fresh utterances under that seed, then judges
+    .venv/bin/python benchmarks/speech_errors.py [--seed 12345]          # generates utterances under that or a fresh seed, then judges
     .venv/bin/python benchmarks/speech_errors.py --data drill            # judges drill.pb + drill_truth.csv (examples.pipelines.speech.generate)
 
 Judged on failed utterances that a faulty stage made fail (the healthy rerun of the others fails too; they are counted apart). Top-1: is
@@ -11,6 +11,7 @@ figure) and per utterance; Brier is the squared error of the shares over that of
 
 import argparse
 import csv
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -167,17 +168,17 @@ def print_report(report: ErrorReport, truth: Truth) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, help="generate fresh utterances under this seed")
+    parser.add_argument("--seed", type=int, help="generate fresh utterances under this seed; left out: one drawn now and printed")
     parser.add_argument("--utterances", type=int, default=420)
     parser.add_argument("--kinds", choices=("usual", "unseen"), default="usual")
     parser.add_argument("--data", type=Path, help="path without suffix of an existing drill")
     options = parser.parse_args()
-    if options.data is None and options.seed is None:
-        parser.error("give --seed to generate utterances, or --data for a drill on file")
+    seed = secrets.randbelow(2**31) if options.seed is None else options.seed
     with tempfile.TemporaryDirectory() as scratch:
         data = options.data or Path(scratch) / "fresh"
         if options.data is None:
-            generate(options.seed, options.utterances, options.kinds, data)
+            print(f"fresh utterances under seed {seed}", flush=True)
+            generate(seed, options.utterances, options.kinds, data)
         traces, truth = read(data, lambda table: pipeline_graph(table).stages)
     print(f"{len(traces)} utterances, {int(truth.loss.sum())} failed, {int(truth.judged.sum())} of them because of a faulty stage")
     _, cluster = np.unique(traces.spans.text(SESSION_ID.name).codes[traces.root_row()], return_inverse=True)
