@@ -10,12 +10,14 @@ from typing import Any
 import httpx
 
 from headwater.model.errors import UnreachableError, error_of
+from headwater.report.json import trace_document
 from headwater.service.app import open_answers
-from headwater.service.documents import document
+from headwater.service.documents import document, resolve
 from headwater.service.settings import load_settings
 
 Document = dict[str, Any]
 _TIMEOUT_S = 120.0
+_ALL_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,18 @@ def ask_each(nouns: Iterable[str], asked: Asked) -> Iterator[Document]:
     with open_answers(settings) as answers:
         for noun in nouns:
             yield document(answers, noun, params, jaeger_url=settings.jaeger_url)
+
+
+def each_trace(asked: Asked) -> Iterator[Document]:
+    """The document of every trace of a window."""
+    settings = load_settings(store=asked.store, url=asked.url)
+    if settings.url is None:
+        params = {key: value for key, value in asked.params.items() if value is not None}
+        with open_answers(settings) as answers:
+            yield from (trace_document(found) for found in answers.each_trace(resolve(answers, params)))
+        return
+    listed = ask("traces", Asked(url=settings.url, params={**asked.params, "limit": _ALL_LIMIT}))
+    yield from ask_each((f"traces/{row['trace_id']}" for row in listed["traces"]), Asked(url=settings.url))
 
 
 def _remote(url: str, noun: str, params: Mapping[str, object]) -> Document:

@@ -6,11 +6,9 @@ import typer
 
 from headwater.cli import options
 from headwater.cli.render import style
-from headwater.cli.source import Asked, ask, ask_each, emit
+from headwater.cli.source import Asked, ask_each, each_trace, emit
 from headwater.model.errors import UsageError
 from headwater.report import text
-
-_ALL_LIMIT = 1_000_000
 
 
 def register(app: typer.Typer) -> None:
@@ -28,13 +26,11 @@ def register(app: typer.Typer) -> None:
         jsonl: options.JsonLines = False,
     ) -> None:
         """Waterfall, critical path and blame of one trace, or of many with --jsonl."""
-        if every:
-            params = {"pipeline": pipeline, "since": since, "until": until, "limit": _ALL_LIMIT}
-            trace_ids = [str(row["trace_id"]) for row in ask("traces", Asked(store=store, url=url, params=params))["traces"]]
-        if not trace_ids:
+        asked = Asked(store=store, url=url, params={"pipeline": pipeline, "since": since, "until": until})
+        if not trace_ids and not every:
             raise UsageError("no trace was named; give ids, or --all", next_command="headwater trace --all --jsonl")
-        if len(trace_ids) > 1 and json:
+        if json and (every or len(trace_ids or ()) > 1):
             raise UsageError("several traces make several documents; use --jsonl instead of --json")
-        nouns = (f"traces/{trace_id}" for trace_id in trace_ids)
-        for found in ask_each(nouns, Asked(store=store, url=url)):
-            emit(found, as_json=json or jsonl, text="" if json or jsonl else text.trace(found, **style()))
+        found = each_trace(asked) if every else ask_each((f"traces/{trace_id}" for trace_id in trace_ids or ()), Asked(store=store, url=url))
+        for one in found:
+            emit(one, as_json=json or jsonl, text="" if json or jsonl else text.trace(one, **style()))

@@ -164,10 +164,7 @@ class SpanTable:
 
     def take(self, rows: I64) -> "SpanTable":
         """The spans at `rows`, in that order, with their links. Each row at most once."""
-        place = np.full(len(self), -1, np.int64)
-        place[rows] = np.arange(rows.size)
-        kept = np.flatnonzero(place[self.link_row] >= 0) if self.link_row.size else np.empty(0, np.int64)
-        kept = kept[np.argsort(place[self.link_row[kept]], kind="stable")]
+        kept, holder = self._links_of(rows)
         return SpanTable(
             trace_id=self.trace_id[rows],
             span_id=self.span_id[rows],
@@ -186,11 +183,22 @@ class SpanTable:
             final=self.final[rows],
             numbers={key: value[rows] for key, value in self.numbers.items()},
             texts={key: value.take(rows) for key, value in self.texts.items()},
-            link_row=place[self.link_row[kept]],
+            link_row=holder,
             link_trace_id=self.link_trace_id[kept],
             link_span_id=self.link_span_id[kept],
             link_kind=self.link_kind[kept],
         )
+
+    def _links_of(self, rows: I64) -> tuple[I64, I64]:
+        """(links, new rows of their holders) of the spans at `rows`, by new row. No array as long as the table: one trace of millions is cheap."""
+        if not self.link_row.size or not rows.size:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        order = np.argsort(rows, kind="stable").astype(np.int64)
+        place = np.minimum(np.searchsorted(rows[order], self.link_row), rows.size - 1)
+        kept = np.flatnonzero(rows[order][place] == self.link_row).astype(np.int64)
+        holder = order[place[kept]]
+        by_row = np.argsort(holder, kind="stable")
+        return kept[by_row], holder[by_row]
 
     @classmethod
     def empty(cls) -> "SpanTable":

@@ -99,14 +99,14 @@ class TraceTable:
         """The traces at those positions, ascending order expected."""
         lengths = np.diff(self.offset)[traces]
         rows = np.concatenate([np.arange(self.offset[i], self.offset[i + 1]) for i in traces]) if traces.size else np.empty(0, np.int64)
-        place = np.full(len(self.spans), -1, np.int64)
-        place[rows] = np.arange(rows.size)
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        moved = np.repeat(starts[:-1] - self.offset[traces], lengths)  # a parent is in its child's trace, so it moves as far
         old = self.parent[rows]
         return TraceTable(
             spans=self.spans.take(rows),
-            offset=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            offset=starts,
             trace_id=self.trace_id[traces],
-            parent=np.where(old < 0, -1, place[old]),
+            parent=np.where(old < 0, -1, old + moved),
             pipeline=self.pipeline.take(traces),
             run_id=self.run_id.take(traces),
             outcome=self.outcome,

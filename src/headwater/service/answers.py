@@ -1,7 +1,7 @@
 """Answers over a store: read a window, assemble, ask analysis, join what a page needs. The only place that chains the rooms."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
 import numpy as np
@@ -25,6 +25,7 @@ from headwater.traces.assemble import assemble
 from headwater.traces.pipeline import graph as pipeline_graph
 
 _CACHE_SIZE: Final = 16
+_NO_OUTCOME: Final = "this run has no outcome yet; report it with hw.outcome(...) or `headwater outcome add`"
 T = TypeVar("T")
 
 
@@ -155,10 +156,30 @@ class LocalAnswers:
             traces=traces, partition=partition(traces), blame=blame, blame_missing=missing, jaeger_url=self._jaeger(traces, format_trace_id(*wanted))
         )
 
+    def each_trace(self, query: Query) -> Iterator[TraceAnswer]:
+        """Every trace of the window in order of trace id, judged against the window; one read for all of them."""
+        traces = self._traces(query.pipeline, query.window, query.outcome)
+        blame: TraceBlame | None = None
+        missing = _NO_OUTCOME
+        try:
+            blame = self._errors(query)[1]
+        except TooLittleDataError as error:
+            missing = error.text
+        for i in range(len(traces)):
+            one = traces.take(np.array([i], np.int64))
+            known = blame is not None and not np.isnan(one.outcome_loss[0])
+            yield TraceAnswer(
+                traces=one,
+                partition=partition(one),
+                blame=blame_of_row(blame, i) if known and blame is not None else None,
+                blame_missing=None if known else missing,
+                jaeger_url=self._jaeger(one, format_trace_id(*one.trace_id[0])),
+            )
+
     def _blame_of(self, trace: TraceTable) -> tuple[TraceBlame | None, str | None]:
         """Blame of one trace against its pipeline's default window, or why there is none."""
         if np.isnan(trace.outcome_loss[0]):
-            return None, "this run has no outcome yet; report it with hw.outcome(...) or `headwater outcome add`"
+            return None, _NO_OUTCOME
         pipeline = trace.pipeline.at(0)
         try:
             query = self.query(pipeline=pipeline)
