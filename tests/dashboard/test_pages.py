@@ -13,7 +13,7 @@ from headwater.dashboard import pages
 from headwater.dashboard.environment import environment, static_files
 from headwater.dashboard.links import Links
 from headwater.dashboard.standalone import standalone
-from headwater.dashboard.trace_page import ROWS_DRAWN, trace_page
+from headwater.dashboard.trace_page import LISTED, ROWS_DRAWN, trace_page
 from headwater.model.answers import Flow
 from headwater.report.json import health_document, overview_document, trace_document, traces_document
 
@@ -165,11 +165,24 @@ def test_a_run_that_went_right_is_not_called_a_failure() -> None:
 
 def test_a_huge_trace_is_cut_with_a_note() -> None:
     stages = tuple(f"s{place}" for place in range(ROWS_DRAWN + 40))
-    document = trace_document(make.trace_answer(stages, blamed=False))
+    document = trace_document(make.trace_answer(stages))
     page = trace_page(document, VIEW)
     assert page.count('class="fall"') == ROWS_DRAWN
     assert "41 more spans are not drawn" in Outline(page).text
-    assert len(page) < 2_000_000
+    assert f"{len(stages) + 1 - LISTED} more components" in Outline(page).text
+    assert f"{len(stages) - LISTED} more stages" in Outline(page).text
+    assert len(page) < 1_500_000
+
+
+def test_more_stages_than_a_plot_holds_are_counted_on_it() -> None:
+    stages = tuple(f"s{place}" for place in range(160))
+    base = make.overview()
+    spent = dict.fromkeys(stages, np.full(3, 5e6))
+    flow = Flow(stages=stages, edges_ns=np.arange(3, dtype=np.int64), calls=np.full((2, 160), 3, np.int64), errors=np.zeros((2, 160), np.int64))
+    answer = replace(base, graph=make.graph(stages), durations_ns=spent, baseline_durations_ns=None, flow=flow)
+    document = {**overview_document(answer), "traces": []}
+    assert pages.overview_page(document, VIEW).count("146 more in the table") == 2
+    assert "Too many stages to draw" in pages.pipeline_page(document, VIEW)
 
 
 HOSTILE = [

@@ -15,18 +15,19 @@ from headwater.report.waterfall_text import banners
 ROWS_DRAWN: Final = 800
 _DEEPEST: Final = 8
 _TICKS: Final = 4
+LISTED: Final = 60
+"""Rows of the two tables under the waterfall; what is left out is counted and summed."""
 
 
 def trace_page(document: Document, view: View) -> str:
     """The page of a trace document. More than ROWS_DRAWN spans are cut with a note; the JSON twin has them all."""
     rows = tree_rows(document)
-    blame = document["blame"]
+    blame, other_blame = _listed_blame(document["blame"])
     headline, support = _said(document)
     ticks = ["0", *(duration(document["duration_ns"] * step / _TICKS) for step in range(1, _TICKS + 1))]
     total = max(1, document["duration_ns"])
-    components = [
-        {**row, "share": row["time_ns"] / total, "bar": share_bar(row["time_ns"] / total, None, "series-fill")} for row in document["components"]
-    ]
+    slowest = sorted(document["components"], key=lambda row: -row["time_ns"])
+    components = [{**row, "share": row["time_ns"] / total, "bar": share_bar(row["time_ns"] / total, None, "series-fill")} for row in slowest[:LISTED]]
     return render(
         "trace.html",
         view,
@@ -40,9 +41,20 @@ def trace_page(document: Document, view: View) -> str:
         rows=[_row(row, document) for row in rows[:ROWS_DRAWN]],
         hidden=max(0, len(rows) - ROWS_DRAWN),
         blame=blame,
+        other_blame=other_blame,
         bars=None if blame is None else _bars(blame),
-        components=sorted(components, key=lambda row: -row["time_ns"]),
+        components=components,
+        other_components=(len(slowest) - len(components), sum(row["time_ns"] for row in slowest[LISTED:])),
     )
+
+
+def _listed_blame(blame: Document | None) -> tuple[Document | None, tuple[int, float]]:
+    """The blame with at most LISTED stages, those with the largest own part kept in order; and how many are left out, with their sum."""
+    if blame is None or len(blame["stages"]) <= LISTED:
+        return blame, (0, 0.0)
+    largest = sorted(range(len(blame["stages"])), key=lambda place: -abs(blame["stages"][place]["own"] or 0.0))
+    kept, rest = sorted(largest[:LISTED]), largest[LISTED:]
+    return {**blame, "stages": [blame["stages"][place] for place in kept]}, (len(rest), sum(blame["stages"][place]["own"] or 0.0 for place in rest))
 
 
 def _said(document: Document) -> tuple[str, str]:

@@ -15,13 +15,15 @@ _NODE: Final = (184.0, 104.0)
 _STEP: Final = (276.0, 134.0)
 _PAD: Final = 18.0
 _LOOP: Final = 46.0
+MOST_STAGES: Final = 150
+"""Beyond this nobody reads a drawing; the table under it has every stage."""
 
 
 def pipeline_dag(document: Document, links: Links) -> Markup | None:
-    """The graph of an overview or pipeline document; None for a graph without stages."""
+    """The graph of an overview or pipeline document; None for a graph without stages or with more than MOST_STAGES."""
     graph = document["graph"]
     stages = [row["stage"] for row in graph["stages"]]
-    if not stages:
+    if not stages or len(stages) > MOST_STAGES:
         return None
     index = {stage: place for place, stage in enumerate(stages)}
     plan = layout(len(stages), [(index[edge["from"]], index[edge["to"]]) for edge in graph["edges"]])

@@ -22,7 +22,8 @@ def data_flow(document: Document, links: Links) -> Markup | None:
     """The plot of `plots.data_flow` of an overview document; None where no time bin holds a call."""
     plot = document["plots"]["data_flow"]
     edges = plot["edges_at_ns"]
-    rows = [row for row in plot["stages"] if any(row["calls"])][:_ROWS]
+    rows = [row for row in plot["stages"] if any(row["calls"])]
+    hidden, rows = len(rows) - _ROWS, rows[:_ROWS]
     if not rows or len(edges) < 2:
         return None
     before = {edge["to"]: edge["from"] for edge in document["graph"]["edges"]}
@@ -36,6 +37,8 @@ def data_flow(document: Document, links: Links) -> Markup | None:
         above = calls.get(before.get(row["stage"], ""))
         strip = _strip(row, above, most=most, base=_TOP + _ROW * (place + 1) - 8)
         children.append(svg.link(href, strip, label=f"{row['stage']}: open a failed trace"))
+    if hidden > 0:
+        children.append(svg.text(WIDTH, floor + 16, f"{hidden} more in the table", class_="tick", text_anchor="end"))
     said = " ".join(f"{row['stage']}: {count(sum(row['calls']))} calls, {count(sum(row['errors']))} failed." for row in rows)
     words = ("Data flow over time", f"Calls per stage from {instant(edges[0])} to {instant(edges[-1])}. {said}")
     return svg.figure("data-flow", size=(WIDTH, floor + 24), words=words, children=children)

@@ -22,7 +22,8 @@ _ROWS: Final = 14
 def component_latency(document: Document, links: Links) -> Markup | None:
     """The plot of `plots.component_latency` of an overview document; None where there is nothing to draw."""
     plot = document["plots"]["component_latency"]
-    rows = [row for row in plot["stages"] if row["current"]["n"]][:_ROWS]
+    rows = [row for row in plot["stages"] if row["current"]["n"]]
+    hidden, rows = len(rows) - _ROWS, rows[:_ROWS]
     edges = plot["edges_ns"]
     if not rows or len(edges) < 2:
         return None
@@ -33,6 +34,8 @@ def component_latency(document: Document, links: Links) -> Markup | None:
     href = links.trace(slowest[0]) if slowest else None
     for place, row in enumerate(rows):
         children.append(svg.link(href, _row(row, edges, axis, base=_TOP + _ROW * (place + 1) - 8), label=f"{row['stage']}: open the slowest trace"))
+    if hidden > 0:
+        children.append(svg.text(WIDTH, floor + 16, f"{hidden} more in the table", class_="tick", text_anchor="end"))
     said = "; ".join(f"{row['stage']}: p50 {duration(row['current']['p50_ns'])}, p95 {duration(row['current']['p95_ns'])}" for row in rows)
     words = ("Component latency", f"Histogram of the duration of every stage on a logarithmic axis. {said}.")
     return svg.figure("component-latency", size=(WIDTH, floor + 24), words=words, children=children)
