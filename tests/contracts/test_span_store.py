@@ -68,14 +68,14 @@ def test_what_was_appended_comes_back_whole(opened: Opened) -> None:
 def test_the_pipeline_is_that_of_the_first_span_naming_one_else_the_service(opened: Opened) -> None:
     late_name = [
         make_span(1, 1),
-        make_span(1, 2, start=T0 + MS, headwater__pipeline__name="a"),
+        make_span(1, 2, start=T0 + MS, headwater__pipeline__name="z"),
         make_span(1, 3, start=T0 + 2 * MS, headwater__pipeline__name="b"),
     ]
     store = opened(
         batch(late_name[2]), batch(late_name[0]), batch(late_name[1]), batch(make_span(2, 1), service="shop"), batch(make_span(3, 1), service=None)
     )
-    assert [(p.pipeline, p.n_traces, p.n_spans) for p in store.pipelines()] == [("a", 1, 3), ("shop", 1, 1), ("unknown_service", 1, 1)]
-    assert len(store.window("a", ALL)) == 3
+    assert [(p.pipeline, p.n_traces, p.n_spans) for p in store.pipelines()] == [("shop", 1, 1), ("unknown_service", 1, 1), ("z", 1, 3)]
+    assert len(store.window("z", ALL)) == 3
     assert len(store.window("b", ALL)) == 0
     assert len(store.window("shop", ALL)) == 1
 
@@ -125,6 +125,14 @@ def test_outcomes_join_by_link_or_run_id_whenever_they_arrive(opened: Opened) ->
     assert {key[1] for key in keys(store.window("speech", Window(start_ns=T0 + 10)))} == {2, 81}
     assert {key[1] for key in keys(store.trace((0, 1)))} == {1, 80}
     assert {key[1] for key in keys(store.trace((0, 2)))} == {2, 81}
+
+
+def test_an_outcome_inside_the_trace_it_judges_is_there_once(opened: Opened) -> None:
+    inside = make_span(1, 9, parent=1, name="headwater.outcome", headwater__outcome__loss=1.0, headwater__run__id="run-1")
+    inside.links.add(trace_id=(1).to_bytes(16, "big"), span_id=((1 << 20) + 1).to_bytes(8, "big"))
+    store = opened(batch(*speech_trace(1)), batch(inside, outcome_span(80, target=1)))
+    assert len(store.window("speech", ALL)) == len(store.trace((0, 1))) == 5
+    assert store.pipelines()[0].n_outcomes == 2
 
 
 def test_an_outcome_that_names_another_pipeline_does_not_join_by_run_id(opened: Opened) -> None:

@@ -53,6 +53,7 @@ def test_segments_roll_over_and_retire(tmp_path: Path) -> None:
 def test_sealing_waits_for_records_under_way(tmp_path: Path) -> None:
     log = Spool(tmp_path)
     entered, leave, sealed = threading.Event(), threading.Event(), threading.Event()
+    given: list[Path] = []
 
     def slow() -> None:
         with log.record(1, 0, b"slow"):
@@ -60,7 +61,7 @@ def test_sealing_waits_for_records_under_way(tmp_path: Path) -> None:
             leave.wait(5)
 
     def seal() -> None:
-        log.seal()
+        given.extend(log.seal())
         sealed.set()
 
     threads = [threading.Thread(target=slow), threading.Thread(target=seal)]
@@ -74,6 +75,7 @@ def test_sealing_waits_for_records_under_way(tmp_path: Path) -> None:
     for thread in threads:
         thread.join(5)
     assert sealed.is_set()
+    assert given == segments(tmp_path)[:1]  # not the segment that was begun meanwhile: its spans may be nowhere else yet
     log.close()
 
 

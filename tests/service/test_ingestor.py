@@ -124,6 +124,28 @@ def test_nothing_is_acknowledged_before_it_is_synced(tmp_path: Path) -> None:
         assert order == ["write", "sync"]
 
 
+def test_the_log_is_not_retired_before_its_spans_are_in_memory(tmp_path: Path) -> None:
+    with ingestor(tmp_path) as one:
+        real, retired = one.store.append, threading.Event()
+
+        def flush() -> None:
+            one.flush()
+            retired.set()
+
+        flusher = threading.Thread(target=flush)
+
+        def append(batches) -> None:
+            flusher.start()
+            assert not retired.wait(0.2)  # the record is in the log and not yet in memory: a flush must wait for it
+            real(batches)
+
+        one.store.append = append
+        one.accept(body(*speech_trace(1)), "protobuf")
+        flusher.join(5)
+        assert retired.is_set()
+        assert load(tmp_path).segments[0].n_spans == 3
+
+
 @pytest.mark.parametrize("failing", ["write", "sync"])
 def test_a_disk_that_fails_gives_no_acknowledgement_and_recovers_unaided(tmp_path: Path, failing: str) -> None:
     broken = threading.Event()

@@ -136,6 +136,17 @@ def test_small_segments_merge_and_their_files_stay_for_one_more_merge(tmp_path: 
     assert len(SpanStore(tmp_path, writer=False).window("speech", ALL)) == 24
 
 
+def test_large_segments_stay_as_they_are_and_in_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(span_store, "_MERGE_AT", 2)
+    monkeypatch.setattr(span_store, "_SMALL_SPANS", 4)
+    with opened(tmp_path) as store:
+        for traces in ((1, 2), (3,), (4, 5), (6,)):
+            store.append([batch(*(span for trace in traces for span in speech_trace(trace)))])
+            store.flush()
+        assert [(listed.number, listed.n_spans) for listed in manifest.load(tmp_path).segments] == [(1, 6), (5, 6), (3, 6)]
+        assert len(store.window("speech", ALL)) == 18
+
+
 def test_a_flush_that_fails_keeps_the_spans_readable_and_the_next_one_stores_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(tmp_path) as store:
         store.append([batch(*speech_trace(1))])
