@@ -290,3 +290,15 @@ def test_the_same_seed_gives_the_same_report():
     one, two = made(speech(2, n=60), speech(1, n=60)), made(speech(2, n=60), speech(1, n=60))
     assert one.comparison[2].components == two.comparison[2].components
     assert np.array_equal(one.statistics[2].spent.low, two.statistics[2].spent.low)
+
+
+@pytest.mark.parametrize(("n_before", "n_after"), [(1, 1), (2, 1), (1, 40), (3, 3)])
+def test_tiny_windows_are_compared_without_false_certainty(n_before, n_after):
+    found = made(speech(2, n=n_after), speech(1, n=n_before))
+    assert found.n_baseline == n_before
+    for change in found.comparison:
+        assert sum(part.spent_delta_ns for part in change.components) == pytest.approx(change.delta_ns, rel=1e-9)
+        for part in change.components:
+            assert (part.own_low_ns, part.own_high_ns, part.flagged) == (None, None, False)
+            assert np.isnan(part.low_ns)
+    assert "few_traces_for_causes" in codes(found)

@@ -17,6 +17,9 @@ from headwater.model.spans import F64, Bool
 
 PROBABILITIES: Final = (0.5, 0.95, 0.99)
 NAMES: Final = ("mean", "p50", "p95", "p99")
+CAUSE_MIN: Final = 30
+"""Independent traces (clusters) each window needs before an own change may have an interval: a fit through few points looks too certain."""
+SPENT_MIN: Final = 5
 _CELLS: Final = 4_000_000
 
 
@@ -53,7 +56,9 @@ def compare(
 
     Parts close: Σ spent_delta == delta, and own + inherited + mix == spent_delta for every component whose own change can be told, so they sum to
     delta where all can. mix is the rest: other routes, another share of the work on the path, and which slow pieces meet in one trace.
-    `flagged`: the own interval excludes 0 and so does Holm's adjustment over all components and statistics of the comparison.
+    With fewer than 30 independent traces in a window own changes have no interval, with fewer than 5 spent changes neither; a quantile needs one
+    effective trace beyond it. `flagged`: the own interval excludes 0 and so does Holm's adjustment over all components and statistics of the
+    comparison.
     """
     baseline, current = samples
     refused = _refusal(baseline, current)
@@ -61,17 +66,23 @@ def compare(
         return None, [refused]
     known = mechanisms(samples, (received(inputs[0]), received(inputs[1])))
     split = _split(samples, known, rng, replicates)
+    support = min(min(sample.n_effective, np.unique(sample.cluster).size) for sample in samples)
+    if support < CAUSE_MIN:
+        split.own_deviations[:] = np.nan
     own_low, own_high = percentile_interval(split.own_deviations, level)
-    error = np.nanstd(split.own_deviations, axis=0) if split.own_deviations.size else np.full(split.own.shape, np.nan)
-    p = np.where(known.known, two_sided_p(split.own, error), np.nan)
+    error = _spread(split.own_deviations)
+    p = np.where(known.known & (support >= CAUSE_MIN), two_sided_p(split.own, error), np.nan)
     flagged = holm(p.ravel()).reshape(p.shape) < 1 - level
     low, high = percentile_interval(split.deltas, level)
+    for index, p_index in enumerate((0.5, *PROBABILITIES)):
+        if support < SPENT_MIN or (index and support * min(p_index, 1 - p_index) < 1):
+            low[index], high[index] = np.nan, np.nan
     changes = []
     for index in range(len(NAMES)):
         own = split.own[index]
         bounds = _Bounds(low=low[index], high=high[index], own_low=own + own_low[index], own_high=own + own_high[index], flagged=flagged[index])
         changes.append(_change(index, split, known, bounds))
-    return tuple(changes), _unknown(known)
+    return tuple(changes), _unknown(known) + _thin(support)
 
 
 def _refusal(baseline: Sample, current: Sample) -> ReportWarning | None:
@@ -85,6 +96,21 @@ def _refusal(baseline: Sample, current: Sample) -> ReportWarning | None:
             text="One window has sampling weights and the other has none: their quantiles are of different populations and are not compared.",
         )
     return None
+
+
+def _spread(deviations: F64) -> F64:
+    """Standard deviation over replicates; NaN where fewer than two are known."""
+    count = np.sum(~np.isnan(deviations), axis=0)
+    mean = np.nansum(deviations, axis=0) / np.maximum(count, 1)
+    square = np.nansum((deviations - mean) ** 2, axis=0)
+    return np.where(count > 1, np.sqrt(square / np.maximum(count - 1, 1)), np.nan)
+
+
+def _thin(support: float) -> list[ReportWarning]:
+    if support >= CAUSE_MIN:
+        return []
+    text = f"One window holds only {support:.0f} independent traces: causes are shown without intervals and none is flagged; {CAUSE_MIN} are needed."
+    return [ReportWarning(code="few_traces_for_causes", text=text)]
 
 
 def _unknown(known: Mechanisms) -> list[ReportWarning]:
@@ -163,8 +189,8 @@ def _component(place: int, parts: list[float], known: Mechanisms, bounds: _Bound
         low_ns=min(float(bounds.low[1 + place]), spent),
         high_ns=max(float(bounds.high[1 + place]), spent),
         own_ns=own if told else None,
-        own_low_ns=min(own_low, own) if told else None,
-        own_high_ns=max(own_high, own) if told else None,
+        own_low_ns=min(own_low, own) if told and not np.isnan(own_low) else None,
+        own_high_ns=max(own_high, own) if told and not np.isnan(own_high) else None,
         inherited_ns={known.source[name]: inherited} if told and known.sized[place] else {},
         mix_ns=mix if told else None,
         flagged=bool(told and bounds.flagged[place] and (own_low > 0 or own_high < 0)),

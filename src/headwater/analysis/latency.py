@@ -64,6 +64,7 @@ def report(
     comparison, other = None, None
     if baseline is not None:
         other = sample_of(baseline, components, cluster=cluster)
+        warnings += _few_in_baseline(other)
         comparison, more = compare((baseline, current), (other, sample), rng=rng, level=level, replicates=replicates)
         warnings += more
     return LatencyReport(
@@ -220,6 +221,16 @@ def stage_latencies(given: LatencyInput, traces: I64) -> tuple[StageLatency, ...
 def _few_text(name: str, beyond: float) -> str:
     cure = "its interval is left out" if beyond < 1 else "its interval is widened to what order statistics alone say"
     return f"{name} rests on {beyond:.1f} effective traces beyond it, fewer than {FEW}: {cure}. Take a longer window."
+
+
+def _few_in_baseline(other: Sample) -> list[ReportWarning]:
+    found = []
+    for name, p in QUANTILES:
+        beyond = other.n_effective * min(p, 1 - p)
+        if len(other) and beyond < FEW:
+            text = f"In the baseline {name} rests on {beyond:.1f} effective traces beyond it, fewer than {FEW}: its change is uncertain."
+            found.append(ReportWarning(code="few_traces_at_quantile", text=text))
+    return found
 
 
 def _drag_warning() -> ReportWarning:
