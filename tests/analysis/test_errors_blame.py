@@ -23,7 +23,7 @@ def simulated(seed: int = 3, **kwargs: object) -> Case:
 
 
 def parts(base: list[float], effect: list[list[float]]) -> Parts:
-    return Parts(link="logit", intercept=np.array(base), base=np.array(base), effect=np.array(effect))
+    return Parts(link="logit", base=np.array(base), effect=np.array(effect))
 
 
 def share_of(case: Case, roles_of: object = None) -> np.ndarray:
@@ -118,7 +118,7 @@ def test_parallel_stages_are_treated_alike() -> None:
 def test_symmetric_sums_and_orders_agree_beyond_six_stages() -> None:
     rng = np.random.default_rng(0)
     for s in (3, 6, 8):
-        one = Parts(link="logit", intercept=np.zeros(50), base=rng.normal(-2, 1, 50), effect=rng.normal(0, 1, (50, s)))
+        one = Parts(link="logit", base=rng.normal(-2, 1, 50), effect=rng.normal(0, 1, (50, s)))
         psi = symmetric(one, rng)
         np.testing.assert_allclose(psi.sum(axis=1), expit(one.base + one.effect.sum(axis=1)) - expit(one.base), atol=1e-12)
     two = parts([-3.0], [[4.0, 4.0]])
@@ -173,7 +173,7 @@ def test_a_qc_stage_that_took_harm_back_has_not_missed_it() -> None:
     effect = np.zeros((30, 5))
     effect[:, panel.stages.index("detector")] = 3.0
     effect[:15, quality] = -0.5
-    found = increments(Parts(link="logit", intercept=np.zeros(30), base=np.full(30, -2.0), effect=effect), panel.level, 0.1, np.random.default_rng(0))
+    found = increments(Parts(link="logit", base=np.full(30, -2.0), effect=effect), panel.level, 0.1, np.random.default_rng(0))
     blame = trace_blame(panel, found, effect > 0, introduced=np.zeros(30, np.int64), verdict="identified")
     np.testing.assert_array_equal(blame.missed_by[:, quality], np.arange(30) >= 15)
 

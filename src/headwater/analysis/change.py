@@ -37,12 +37,11 @@ _HEAVIEST: Final = 0.05
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Change:
-    """The answer, and what must be said with it: stages that switched without overlap, whether weights were refused, directions used."""
+    """The answer, and what must be said with it: stages that switched without overlap, and whether weights were refused."""
 
     answer: ErrorChange
     switched: tuple[int, ...]
     unweighted: bool
-    one_way: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -76,7 +75,7 @@ def change(panel: Panel, roles: Roles, matrix: Design, fold: I64, *, level: floa
         influence[:, stage] += influence[:, -1]
         steps[-1], influence[:, -1] = 0.0, 0.0
     answer = _answer(panel, steps, influence, level=level)
-    return Change(answer=answer, switched=switched, unweighted=any(path.unweighted for path in paths), one_way=len(paths) == 1)
+    return Change(answer=answer, switched=switched, unweighted=any(path.unweighted for path in paths))
 
 
 def _switched(flagged: Bool, new: Bool, old: Bool) -> tuple[int, ...]:

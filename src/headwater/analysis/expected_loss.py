@@ -37,10 +37,9 @@ class Design:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Parts:
-    """The linear predictor of each trace in parts: base (m,) with the difficulty, effect (m, s) of each stage's block; `intercept` (m,) alone."""
+    """The linear predictor of each trace in parts: base (m,) with the difficulty, effect (m, s) of each stage's block."""
 
     link: Link
-    intercept: F64
     base: F64
     effect: F64
 
@@ -149,15 +148,14 @@ def cross_fit(panel: Panel, matrix: Design, fold: I64, *, link: Link, rows: Bool
     use = panel.labelled if rows is None else panel.labelled & rows
     given = panel.weight if weight is None else weight
     m, s = len(panel), len(panel.stages)
-    base, intercept, effect = np.zeros(m), np.zeros(m), np.zeros((m, s))
+    base, effect = np.zeros(m), np.zeros((m, s))
     single = np.unique(fold[use]).size < 2
     for one in np.unique(fold):
         here = fold == one
         train = use if single else use & ~here
         beta = fit(matrix.x[train], panel.loss[train], given[train], link)
         terms = matrix.x[here] * beta[1:]
-        intercept[here] = beta[0]
         base[here] = beta[0] + terms[:, matrix.player == 0].sum(axis=1)
         for stage in range(s):
             effect[here, stage] = terms[:, matrix.player == stage + 1].sum(axis=1)
-    return Parts(link=link, intercept=intercept, base=base, effect=effect)
+    return Parts(link=link, base=base, effect=effect)
