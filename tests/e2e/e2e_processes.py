@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import select
 import shlex
 import signal
 import socket
@@ -160,6 +161,10 @@ class Collector(Child):
     def http(self) -> str:
         return f"http://{LOOPBACK}:{self.http_port}"
 
+    def delivered(self, exporter: str) -> float:
+        """Spans that `headwater` or `jaeger` acknowledged since this Collector started; one that was sent twice counts twice."""
+        return self.metric("otelcol_exporter_sent_spans", exporter=f"otlp_grpc/{exporter}")
+
     def metric(self, name: str, **labels: str) -> float:
         """Sum of one of the Collector's own metrics over the series that carry `labels`; 0 while there is none."""
         text = httpx.get(f"http://{LOOPBACK}:{self.metrics_port}/metrics", timeout=5).text
@@ -258,7 +263,8 @@ class Headwater(Child):
     def _read_ready(self) -> None:
         assert self.process is not None
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()  # ends when the process does
+        assert select.select([self.process.stdout], [], [], 2 * START_S)[0], f"no ready line after {2 * START_S} s:\n{self.tail()}"
+        line = self.process.stdout.readline()  # empty when the process has ended
         assert line, f"headwater serve printed no ready line and ended with {self.process.wait(timeout=10)}:\n{self.tail()}"
         ready = json.loads(line)
         assert ready["schema"] == "headwater.ready/1"

@@ -64,7 +64,7 @@ def test_the_deep_link_answers_under_a_base_path_too(start_jaeger: Callable[...,
     sender_to(f"127.0.0.1:{jaeger.otlp_port}").send([span])
     prefix = jaeger.query + base.rstrip("/")
     trace, span_id = span.trace_id.hex(), span.span_id.hex()
-    wait_until(lambda: bool(jaeger_spans(prefix, trace)), lambda: "the trace is not in Jaeger")
+    wait_until(lambda: bool(jaeger_spans(prefix, [trace])), lambda: "the trace is not in Jaeger")
     answer = httpx.get(f"{prefix}/trace/{trace}?uiFind={span_id}", timeout=5)
     assert answer.status_code == 200
     assert "text/html" in answer.headers["content-type"]
@@ -76,5 +76,5 @@ def test_badger_keeps_the_spans_over_a_restart(start_jaeger: Callable[..., Jaege
     sender_to(f"127.0.0.1:{jaeger.otlp_port}").send([span])
     assert jaeger.stop(timeout_s=20) == 0
     jaeger.start()
-    (found,) = jaeger_spans(jaeger.query, span.trace_id.hex())
+    (found,) = jaeger_spans(jaeger.query, [span.trace_id.hex()])
     assert (found["span"], found["values"]["headwater.confidence"]) == (span.span_id.hex(), 0.75)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 import yaml
 from e2e_processes import ROOT, Child, Collector, Headwater, Jaeger, headwater_command, make_collector, make_headwater, make_jaeger, plain_environment
-from e2e_spans import jaeger_spans, json_spans, wait_until
+from e2e_spans import Sender, jaeger_spans, json_spans, make_span, wait_until
 
 from headwater.conventions.attributes import CONFIDENCE, MODEL_VERSION, OUTCOME_SPAN_NAME, STAGE_NAME, STAGE_VERSION
 
@@ -61,6 +61,14 @@ def exported(headwater: Headwater) -> list[Record]:
     return [span for line in done.stdout.splitlines() for span in json_spans(json.loads(line))]
 
 
+def wait_delivered(collector: Collector, exporter: str, spans: int) -> None:
+    wait_until(
+        lambda: collector.delivered(exporter) >= spans,
+        lambda: f"{collector.delivered(exporter)} of {spans} spans delivered to {exporter}",
+        timeout_s=60,
+    )
+
+
 def keys_of(spans: list[Record]) -> Counter[tuple[str, str]]:
     return Counter((span["trace"], span["span"]) for span in spans)
 
@@ -92,6 +100,8 @@ class Stack:
     jaeger: Jaeger
     headwater: Headwater
     sent: list[Record]
+    in_jaeger: list[Record]
+    in_headwater: list[Record]
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +125,11 @@ def stack(binaries: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
         subprocess.run(
             sending(collector, record, what="speech", runs=UTTERANCES), env=sender_environment(collector), cwd=ROOT, timeout=120, check=True
         )
-        yield Stack(collector=collector, jaeger=jaeger, headwater=headwater, sent=read_record(record))
+        sent = read_record(record)
+        for exporter in ("headwater", "jaeger"):
+            wait_delivered(collector, exporter, len(sent))
+        kept = jaeger_spans(jaeger.query, sorted({span["trace"] for span in sent}))
+        yield Stack(collector=collector, jaeger=jaeger, headwater=headwater, sent=sent, in_jaeger=kept, in_headwater=exported(headwater))
     finally:
         for child in reversed(started):
             child.stop()
@@ -126,13 +140,8 @@ def as_jaeger_keeps(sent: list[Record]) -> list[Record]:
     return [span | {"end": max(span["end"], span["start"] + 1)} for span in sent]
 
 
-def in_jaeger(stack: Stack) -> list[Record]:
-    return [span for trace in sorted({span["trace"] for span in stack.sent}) for span in jaeger_spans(stack.jaeger.query, trace)]
-
-
 def test_every_span_of_20_utterances_is_in_jaeger(stack: Stack) -> None:
-    wait_until(lambda: len(in_jaeger(stack)) >= len(stack.sent), lambda: f"{len(in_jaeger(stack))} of {len(stack.sent)} spans in Jaeger")
-    found = in_jaeger(stack)
+    found = stack.in_jaeger
     assert len({span["trace"] for span in stack.sent if span["name"] != OUTCOME_SPAN_NAME}) == UTTERANCES
     assert len(stack.sent) == UTTERANCES * 7, "a run, four stages and two outcomes each"
     assert keys_of(found) == keys_of(stack.sent)
@@ -140,8 +149,7 @@ def test_every_span_of_20_utterances_is_in_jaeger(stack: Stack) -> None:
 
 
 def test_confidence_and_versions_are_in_jaeger(stack: Stack) -> None:
-    wait_until(lambda: len(in_jaeger(stack)) >= len(stack.sent), lambda: "spans are missing in Jaeger")
-    stages = [span for span in in_jaeger(stack) if STAGE_NAME.name in span["values"]]
+    stages = [span for span in stack.in_jaeger if STAGE_NAME.name in span["values"]]
     recognised = [span for span in stages if span["values"][STAGE_NAME.name] == "asr"]
     assert len(recognised) == UTTERANCES
     for span in recognised:
@@ -151,8 +159,7 @@ def test_confidence_and_versions_are_in_jaeger(stack: Stack) -> None:
 
 
 def test_every_span_of_20_utterances_is_in_headwater_once(stack: Stack) -> None:
-    wait_until(lambda: len(exported(stack.headwater)) >= len(stack.sent), lambda: "spans are missing in headwater")
-    found = exported(stack.headwater)
+    found = stack.in_headwater
     assert keys_of(found) == keys_of(stack.sent)
     assert differences(stack.sent, found) == []
     assert {span["resource"]["service.name"] for span in found} == {"speech-e2e"}
@@ -160,7 +167,6 @@ def test_every_span_of_20_utterances_is_in_headwater_once(stack: Stack) -> None:
 
 def test_both_sides_link_to_each_other(stack: Stack) -> None:
     """Deep link into Jaeger at a span, back link to headwater's page, and the REST document names the Jaeger page."""
-    wait_until(lambda: len(exported(stack.headwater)) >= len(stack.sent), lambda: "spans are missing in headwater")
     span = next(span for span in stack.sent if span["values"].get(STAGE_NAME.name) == "asr")
     deep = httpx.get(f"{stack.jaeger.query}/trace/{span['trace']}?uiFind={span['span']}", timeout=5)
     assert deep.status_code == 200
@@ -174,6 +180,9 @@ def test_both_sides_link_to_each_other(stack: Stack) -> None:
     trace = document.json()
     assert trace["trace_id"] == span["trace"]
     assert trace["jaeger_url"].startswith(f"{stack.jaeger.query}/trace/{span['trace']}")
+    assert httpx.get(trace["jaeger_url"], timeout=5).status_code == 200
+    said = {stage["span_id"]: stage["confidence"] for stage in trace["stages"]}
+    assert said[span["span"]] == span["values"][CONFIDENCE.name]
     of_trace = {other["span"] for other in stack.sent if other["trace"] == span["trace"] and STAGE_NAME.name in other["values"]}
     assert {stage["span_id"] for stage in trace["stages"]} >= of_trace
 
@@ -188,10 +197,26 @@ def test_the_health_check_of_compose_answers(stack: Stack) -> None:
     subprocess.run([sys.executable, "-c", here], timeout=20, check=True)
 
 
+def test_the_service_takes_the_largest_batches_the_collector_sends(
+    start_collector: Callable[..., Collector], start_headwater: Callable[..., Headwater], sender_to: Callable[[str], Sender]
+) -> None:
+    """Long prompts: a request as large as the Collector takes, and many that it merges while the service is away."""
+    headwater = start_headwater()
+    collector = start_collector(headwater=headwater.ports["otlp_grpc"], jaeger=1)
+    sender = sender_to(collector.grpc)
+    sender.send([make_span("llm", {"prompt": "p" * 40_000}) for _ in range(390)])
+    headwater.stop()
+    for _ in range(20):
+        sender.send([make_span("llm", {"prompt": "p" * 40_000}) for _ in range(12)])
+    headwater.start()
+    wait_delivered(collector, "headwater", len(sender.acknowledged))
+    assert keys_of(exported(headwater)) == Counter(sender.acknowledged)
+
+
 def test_kill_9_of_the_service_loses_nothing_and_doubles_nothing(
     start_collector: Callable[..., Collector], start_headwater: Callable[..., Headwater], children: list[Child], tmp_path: Path
 ) -> None:
-    """Killed twice while a program sends, restarted on the same ports and store; the Collector's queue bridges the gap."""
+    """Killed, and then stopped in good order, while a program sends; restarted on the same ports and store. The Collector bridges the gaps."""
     headwater = start_headwater({"HEADWATER_FLUSH_INTERVAL_S": "0.5"})
     collector = start_collector(headwater=headwater.ports["otlp_grpc"], jaeger=1)
     record = tmp_path / "sent.jsonl"
@@ -202,13 +227,13 @@ def test_kill_9_of_the_service_loses_nothing_and_doubles_nothing(
         stdin=subprocess.DEVNULL,
     )
     try:
-        for share in (0.25, 0.6):
+        for share, end in ((0.25, headwater.kill), (0.6, headwater.stop)):
             wait_until(
                 lambda share=share: record.exists() and record.read_text().count("\n") > share * 3000,
                 lambda: f"the program does not send:\n{collector.tail()}",
                 timeout_s=40,
             )
-            headwater.kill()
+            assert end() in {None, 0}, headwater.tail()
             threading.Event().wait(0.5)
             assert program.poll() is None, "the program ended before the kill: nothing was tested"
             headwater.start()
@@ -218,7 +243,7 @@ def test_kill_9_of_the_service_loses_nothing_and_doubles_nothing(
         program.wait()
     sent = read_record(record)
     assert len(sent) == 600 * 5
-    wait_until(lambda: len(exported(headwater)) >= len(sent), lambda: f"{len(exported(headwater))} of {len(sent)} spans in headwater", timeout_s=40)
+    wait_delivered(collector, "headwater", len(sent))
     found = exported(headwater)
     assert keys_of(found) == keys_of(sent)
     assert differences(sent, found) == []
