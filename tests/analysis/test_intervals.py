@@ -61,6 +61,11 @@ def test_normal_interval_and_its_p_agree():
     )
 
 
+def test_few_degrees_of_freedom_make_p_larger():
+    # Student's table: t = 2.228 leaves 5 % with 10 degrees of freedom.
+    assert two_sided_p(np.array([2.228, np.nan]), np.array([1.0, 1.0]), 10) == pytest.approx([0.05, np.nan], abs=1e-4, nan_ok=True)
+
+
 def test_bootstrap_interval_of_a_mean_covers():
     rng = np.random.default_rng(5)
     hits = 0

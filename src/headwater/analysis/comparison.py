@@ -71,7 +71,7 @@ def compare(
         split.own_deviations[:] = np.nan
     own_low, own_high = percentile_interval(split.own_deviations, level)
     error = _spread(split.own_deviations)
-    p = np.where(known.known & (support >= CAUSE_MIN), two_sided_p(split.own, error), np.nan)
+    p = np.where(known.known & (support >= CAUSE_MIN), two_sided_p(split.own, error, max(support - 3.0, 1.0)), np.nan)
     flagged = holm(p.ravel()).reshape(p.shape) < 1 - level
     low, high = percentile_interval(split.deltas, level)
     for index, p_index in enumerate((0.5, *PROBABILITIES)):

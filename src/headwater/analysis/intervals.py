@@ -1,9 +1,10 @@
 """Intervals and many tests at once: what every question of analysis shares."""
 
+import math
 from typing import Final
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtr
 
 from headwater.model.errors import require
 from headwater.model.spans import F64, I64
@@ -43,12 +44,16 @@ def normal_interval(estimate: F64, error: F64, level: float = DEFAULT_LEVEL) -> 
     return estimate - reach, estimate + reach
 
 
-def two_sided_p(estimate: F64, error: F64) -> F64:
-    """P-value of estimate = 0 under a normal error. error 0: p is 1 where the estimate is 0 and 0 where it is not; NaN stays NaN."""
+def two_sided_p(estimate: F64, error: F64, freedom: float = math.inf) -> F64:
+    """P-value of estimate = 0 under a normal error, or Student's with `freedom` degrees where the error itself is an estimate from few.
+
+    error 0: p is 1 where the estimate is 0 and 0 where it is not; NaN stays NaN.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(error > 0, np.abs(estimate) / error, np.where(estimate == 0, 0.0, np.inf))
     unknown = np.isnan(estimate) | np.isnan(error)
-    return np.where(unknown, np.nan, 2 * ndtr(-z))
+    tail = ndtr(-z) if math.isinf(freedom) else stdtr(freedom, -z)
+    return np.where(unknown, np.nan, 2 * tail)
 
 
 def holm(p: F64) -> F64:
