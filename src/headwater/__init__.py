@@ -18,5 +18,6 @@ from headwater.instrument.extract import difficulty, own
 from headwater.instrument.outcome import outcome, token
 from headwater.instrument.run import pipeline, run
 from headwater.instrument.stage import stage
+from headwater.instrument.zero import instrument, uninstrument
 
-__all__ = ["configure", "difficulty", "flush", "outcome", "own", "pipeline", "run", "shutdown", "stage", "token"]
+__all__ = ["configure", "difficulty", "flush", "instrument", "outcome", "own", "pipeline", "run", "shutdown", "stage", "token", "uninstrument"]

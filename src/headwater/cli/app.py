@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from headwater.cli import doctor, export, graph, ingest, outcome, pipelines, report, serve, trace, why
+from headwater.cli import run as run_verb
 from headwater.model.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, HeadwaterError, UsageError
 from headwater.report.json import error_document
 
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (serve, ingest, pipelines, graph, trace, why, doctor, export):
+for verb in (serve, run_verb, ingest, pipelines, graph, trace, why, doctor, export):
     verb.register(app)
 app.add_typer(report.app, name="report")
 app.add_typer(outcome.app, name="outcome")
