@@ -159,6 +159,12 @@ def test_a_word_the_lexicon_lost_leaves_its_slot_open():
     assert task_loss(sentence, lost) == 1.0
 
 
+def test_a_slot_takes_the_first_of_two_words_unless_the_template_has_it_twice():
+    assert understand(("remind", "me", "to", "call", "anna", "peter", "today"), NluConfig()).slots == (("person", "anna"), ("day", "today"))
+    cities = understand(tuple(["find", "a", "flight", "from", "boston", "to", "denver", "madrid", "today"]), NluConfig())
+    assert cities.slots == (("city", "boston"), ("city", "denver"), ("day", "today"))
+
+
 def test_nothing_said_is_nothing_understood():
     empty, noise_words = understand((), NluConfig()), understand(("anna",), NluConfig())
     assert (empty.intent, empty.slots, empty.confidence) == ("", (), 0.0)
