@@ -161,7 +161,7 @@ def test_a_word_the_lexicon_lost_leaves_its_slot_open():
 
 def test_a_slot_takes_the_first_of_two_words_unless_the_template_has_it_twice():
     assert understand(("remind", "me", "to", "call", "anna", "peter", "today"), NluConfig()).slots == (("person", "anna"), ("day", "today"))
-    cities = understand(tuple(["find", "a", "flight", "from", "boston", "to", "denver", "madrid", "today"]), NluConfig())
+    cities = understand(("find", "a", "flight", "from", "boston", "to", "denver", "madrid", "today"), NluConfig())
     assert cities.slots == (("city", "boston"), ("city", "denver"), ("day", "today"))
 
 
