@@ -207,9 +207,7 @@ def _option(key: str, value: Any, lazy: list[Lazy]) -> Any:
             message = f"quality = {value!r}; allowed: a table, such as quality.oov = 'oov' or quality.oov.own = 'oov'"
             raise TypeError(message)
         return {metric: _role(reader, lazy) for metric, reader in value.items()}
-    if key in _TEXTS and isinstance(value, str):
-        return value  # "llama3:8b" is a model, no callable
-    return _value(value, lazy)
+    return _value(value, lazy, texts=key in _TEXTS)
 
 
 def _role(reader: Any, lazy: list[Lazy]) -> Any:
@@ -221,16 +219,16 @@ def _role(reader: Any, lazy: list[Lazy]) -> Any:
     return _value(reader, lazy)
 
 
-def _value(value: Any, lazy: list[Lazy]) -> Any:
-    """`value` with each ``"mod:callable"`` and ``{call = "mod:callable"}`` in it made a `Lazy`."""
+def _value(value: Any, lazy: list[Lazy], *, texts: bool = False) -> Any:
+    """`value`, each ``"mod:callable"`` and ``{call = "mod:callable"}`` in it made a `Lazy`; of `texts` only the latter ("llama3:8b" is a model)."""
     if isinstance(value, str):
-        return _lazy(value, lazy) if _CALLABLE.fullmatch(value) else value
+        return _lazy(value, lazy) if not texts and _CALLABLE.fullmatch(value) else value
     if isinstance(value, Mapping):
         called = value.get("call")
         if set(value) == {"call"} and isinstance(called, str) and _CALLABLE.fullmatch(called):
             return _lazy(called, lazy)
-        return {key: _value(inner, lazy) for key, inner in value.items()}
-    return [_value(inner, lazy) for inner in value] if isinstance(value, list) else value
+        return {key: _value(inner, lazy, texts=texts) for key, inner in value.items()}
+    return [_value(inner, lazy, texts=texts) for inner in value] if isinstance(value, list) else value
 
 
 def _lazy(name: str, lazy: list[Lazy]) -> Lazy:

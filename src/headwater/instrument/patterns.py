@@ -47,3 +47,9 @@ class Pattern:
     def _may(self, name: str) -> bool:
         dunder = name.startswith("__") and name.endswith("__")
         return not dunder or self.qualname.rpartition(".")[2].startswith("__")
+
+
+def literal_package(module: str) -> str:
+    """The packages before the first wildcard: ``"shop.rank*"`` -> ``"shop"``, ``"sh*"`` -> ``""``."""
+    found = _WILD.search(module)
+    return module if found is None else module[: found.start()].rpartition(".")[0]
