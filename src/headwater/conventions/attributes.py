@@ -78,6 +78,7 @@ BLOCKING = Attribute(name="headwater.blocking", kind="boolean", brief="Did the p
 FAULT_INJECTED = Attribute(name="headwater.fault.injected", kind="string", brief="Name of a fault injected on purpose.")
 FINAL = Attribute(name="headwater.final", kind="boolean", brief="This span gives the pipeline's answer.")
 
+LINKS_DROPPED = Attribute(name="headwater.links.dropped", kind="int", brief="Links beyond 128 that this span does not carry.")
 LINK_KIND = Attribute(name="headwater.link.kind", kind="string", side="link", brief="input, batch_item, outcome or retry_of.")
 
 OUTCOME_NAME = Attribute(name="headwater.outcome.name", kind="string", side="outcome", brief="Which outcome this is; default loss.")
