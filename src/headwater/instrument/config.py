@@ -27,8 +27,7 @@ from headwater.conventions.attributes import PIPELINE_NAME, PIPELINE_VERSION
 from headwater.instrument.extract import as_callable, difficulty, own
 from headwater.instrument.run import RunOptions, pipeline
 from headwater.instrument.spec import StageOptions, stage_spec
-from headwater.instrument.stage import stage as stage_face
-from headwater.instrument.zero import DecoratorFor, Instrumented, add_rule, as_patterns
+from headwater.instrument.zero import Instrumented, add_rule, as_patterns, stage_rule
 
 FILE: Final = "headwater.toml"
 VARIABLE: Final = "HEADWATER_CONFIG"
@@ -77,11 +76,8 @@ class Table:
 
     where: str
     match: tuple[str, ...]
-    decorator_for: DecoratorFor
+    apply: Callable[[], Instrumented]
     lazy: tuple[Lazy, ...]
-
-    def apply(self) -> Instrumented:
-        return add_rule(self.match, self.decorator_for)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +171,9 @@ def _runs(path: Path, head: Mapping[str, Any]) -> Iterator[Table]:
     except (TypeError, ValueError) as error:
         _refuse(path, "[pipeline]", str(error))
     given = head.get("name")
-    yield Table("[pipeline]", match, lambda qualname: pipeline(given or qualname, **cast("RunOptions", options)), tuple(lazy))
+    yield Table(
+        "[pipeline]", match, lambda: add_rule(match, lambda qualname: pipeline(given or qualname, **cast("RunOptions", options))), tuple(lazy)
+    )
 
 
 def _stages(path: Path, number: int, table: Mapping[str, Any], head: Mapping[str, Any]) -> Table:
@@ -188,12 +186,21 @@ def _stages(path: Path, number: int, table: Mapping[str, Any], head: Mapping[str
     lazy: list[Lazy] = []
     try:
         match = tuple(pattern.text for pattern in as_patterns(table["match"]))
-        options = {key: _option(key, value, lazy) for key, value in table.items() if key not in {"match", "stage"}}
+        steps = _steps(table, lazy)
+        options = {key: _option(key, value, lazy) for key, value in table.items() if key not in {"match", "stage", "steps"}}
         options["attributes"] = _pipeline_attributes(head) | dict(options.get("attributes", {}))
         stage_spec(name or "stage", cast("StageOptions", options))
     except (TypeError, ValueError, AttributeError) as error:
         _refuse(path, where, str(error))
-    return Table(where, match, lambda qualname: stage_face(name or qualname, **cast("StageOptions", options)), tuple(lazy))
+    return Table(where, match, lambda: stage_rule(match, name, cast("StageOptions", options), steps), tuple(lazy))
+
+
+def _steps(table: Mapping[str, Any], lazy: list[Lazy]) -> Lazy | None:
+    found = _value(table.get("steps"), lazy)
+    if found is None or isinstance(found, Lazy):
+        return found
+    message = f"steps = {found!r}; allowed: 'mod:callable', such as 'headwater.instrument.adapters.sklearn:steps'"
+    raise TypeError(message)
 
 
 def _pipeline_attributes(head: Mapping[str, Any]) -> dict[str, Any]:

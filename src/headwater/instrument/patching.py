@@ -79,7 +79,7 @@ def replace(owner: Any, name: str, decorate: Decorator) -> Patch | None:
 def is_traced(value: Any) -> bool:
     """Is `value` a wrapper of ours, or does it wrap one (a cache above a stage)?"""
     for _ in range(16):
-        if getattr(value, "_self_headwater", False):
+        if getattr(value, "_self_headwater", False) is True:
             return True
         value = getattr(value, "__func__", value)
         code = getattr(value, "__code__", None)

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any, Final, Unpack
 
 from headwater.instrument import imports, isolate, patching
+from headwater.instrument.objects import Bound, StepReader, Steps, bind
 from headwater.instrument.patterns import Pattern
 from headwater.instrument.spec import StageOptions, stage_spec
 from headwater.instrument.stage import stage as stage_face
@@ -21,13 +22,14 @@ DecoratorFor = Callable[[str], patching.Decorator]  # of a qualname
 class Instrumented:
     """What one rule has done so far."""
 
-    __slots__ = ("_decorator_for", "_patches", "_swept", "hits", "patterns")
+    __slots__ = ("_decorator_for", "_patches", "_steps", "_swept", "hits", "patterns")
 
-    def __init__(self, patterns: tuple[Pattern, ...], decorator_for: DecoratorFor) -> None:
+    def __init__(self, patterns: tuple[Pattern, ...], decorator_for: DecoratorFor, steps: Steps | None = None) -> None:
         self.patterns = patterns
         self.hits: dict[str, list[str]] = {pattern.text: [] for pattern in patterns}  # pattern -> "module:qualname" of what it matched
         self._decorator_for = decorator_for
-        self._patches: list[patching.Patch] = []
+        self._steps = steps
+        self._patches: list[patching.Patch | Bound] = []
         self._swept: list[tuple[Any, Any, str]] = []
 
     @property
@@ -49,15 +51,17 @@ class Instrumented:
                 isolate.note(f"pattern matched nothing: {pattern.text}", f"module {name} has no {pattern.qualname}")
             for qualname, owner, attribute in places:
                 patch = self._replace(pattern, f"{name}:{qualname}", (owner, attribute))
-                if patch is not None and isinstance(owner, ModuleType):
+                if isinstance(patch, patching.Patch) and isinstance(owner, ModuleType):
                     pairs.append((patch.value, patch.replacement, str(getattr(patch.value, "__module__", name))))
         if pairs:
             patching.sweep(pairs)
             self._swept.extend(pairs)
 
-    def _replace(self, pattern: Pattern, what: str, place: tuple[Any, str]) -> patching.Patch | None:
+    def _replace(self, pattern: Pattern, what: str, place: tuple[Any, str]) -> patching.Patch | Bound | None:
+        owner, name = place
+        of_object = not isinstance(owner, (type, ModuleType)) and patching.own_value(owner, name) is patching.MISSING
         try:
-            patch = patching.replace(*place, self._decorator_for(what.partition(":")[2]))
+            patch = (bind if of_object else patching.replace)(owner, name, self._decorator_for(what.partition(":")[2]))
         except (TypeError, AttributeError, ValueError) as error:
             isolate.note(f"cannot be instrumented: {what}", isolate.describe(error))
             return None
@@ -77,6 +81,8 @@ class Instrumented:
                     patch.undo()
             if self._swept:
                 patching.sweep([(new, old, home) for old, new, home in self._swept])
+            if self._steps is not None:
+                self._steps.undo()
             self._patches.clear()
             self._swept.clear()
             if not _RULES:
@@ -92,9 +98,9 @@ def rules() -> tuple[Instrumented, ...]:
     return tuple(_RULES)
 
 
-def add_rule(match: str | Sequence[str], decorator_for: DecoratorFor) -> Instrumented:
-    """Put a rule in force. Raises ValueError for a pattern that is none."""
-    rule = Instrumented(as_patterns(match), decorator_for)
+def add_rule(match: str | Sequence[str], decorator_for: DecoratorFor, steps: Steps | None = None) -> Instrumented:
+    """Put a rule in force; `steps` is undone with it. Raises ValueError for a pattern that is none."""
+    rule = Instrumented(as_patterns(match), decorator_for, steps)
     with _LOCK:
         _RULES.append(rule)
         imports.listen(_wanted, _imported)
@@ -124,28 +130,40 @@ def _imported(module: ModuleType) -> None:
                 rule.apply(module, module.__name__)
 
 
-def stage_rule(match: str | Sequence[str], stage: str | None, options: StageOptions) -> Instrumented:
+def stage_rule(match: str | Sequence[str], stage: str | None, options: StageOptions, steps: StepReader | None = None) -> Instrumented:
     """A rule that makes stages. Raises TypeError or ValueError for a wrong pattern, keyword or reader: here, not when a module is imported."""
     stage_spec(stage or "stage", options)
-    return add_rule(match, lambda qualname: stage_face(stage or qualname, **options))
+    if steps is None:
+        return add_rule(match, lambda qualname: stage_face(stage or qualname, **options))
+    composite = Steps(steps)
+
+    def decorator_for(qualname: str) -> patching.Decorator:
+        name = stage or qualname
+        return lambda function: stage_face(name, **options)(composite.prologue(name, function))
+
+    return add_rule(match, decorator_for, composite)
 
 
 class InstrumentFace:
     """The one object behind `hw.instrument`; as ``headwater.instrument`` it is also the name of the package, whose modules it gives on."""
 
-    def __call__(self, match: str | Sequence[str], /, *, stage: str | None = None, **options: Unpack[StageOptions]) -> Instrumented:
+    def __call__(
+        self, match: str | Sequence[str], /, *, stage: str | None = None, steps: StepReader | None = None, **options: Unpack[StageOptions]
+    ) -> Instrumented:
         """Make stages of functions by name: ``hw.instrument("pkg.mod:fn", stage="vad", confidence="conf")``.
 
         Args:
             match: ``"module:qualname"`` with shell-style wildcards on either side, or a list; see `Pattern`. Modules not yet imported are patched
                 right after their import, copies made by ``from x import f`` wherever they are.
             stage: its name; default the qualname of each function.
+            steps: for methods of composites (a scikit-learn ``Pipeline``): gives (name, object, {method: keywords}) of what ``self`` consists of;
+                they become stages ``<stage>.<name>``, by object: others of their classes stay as they are.
             options: every keyword of `hw.stage`.
 
         What is a stage already stays as it is. A name written out in full that its module does not have is said by the logger ``headwater``.
         Returns a handle: `matched`, `uninstrument()`. Raises ValueError for a pattern that is none, TypeError or ValueError for wrong keywords.
         """
-        return stage_rule(match, stage, options)
+        return stage_rule(match, stage, options, steps)
 
     def __getattr__(self, name: str) -> Any:
         package = sys.modules[__package__ or "headwater.instrument"]
