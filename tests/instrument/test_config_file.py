@@ -3,7 +3,9 @@
 import importlib
 import logging
 import pickle
+import re
 import sys
+from pathlib import Path
 
 import pytest
 from tests.instrument.recording import no_provider, recorder
@@ -13,6 +15,7 @@ from headwater.instrument import boot, isolate
 from headwater.instrument.config import ConfigError, Lazy, apply, find, load
 
 __all__ = ["no_provider", "recorder"]
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "zero-code.md"
 
 
 @pytest.fixture
@@ -187,3 +190,11 @@ def test_starting_twice_is_once_and_stopping_puts_all_back(shop, recorder):
     boot.stop()
     rank.handle({})
     assert recorder.names == ["handle"]
+
+
+@pytest.mark.parametrize("text", re.findall(r"^```toml\n(.*?)^```$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL))
+def test_the_guides_files_are_right_and_its_adapters_are_there(shop, text):
+    found = load(shop(text))
+    assert found.tables
+    ours = [lazy for table in found.tables for lazy in table.lazy if lazy.name.startswith("headwater.")]
+    assert all(callable(lazy.resolve()) for lazy in ours)
