@@ -105,3 +105,19 @@ def test_a_module_that_ends_the_process_is_said(doctor, tmp_path):
     done = doctor("hwdoc.ends:f")
     assert done.returncode == 2
     assert "end the process that imports them" in done.stderr
+
+
+def test_a_function_that_is_held_where_it_cannot_be_replaced_is_named(doctor, tmp_path):
+    (tmp_path / "hwdoc" / "web.py").write_text(
+        "class Route:\n    def __init__(self, call):\n        self.call = call\n\n\n"
+        "def handle(x):\n    return x\n\n\ndef inner(x):\n    return x\n\n\nROUTE = Route(handle)\nLATER = lambda call=inner: call(1)\n"
+        "\n\ndef keep(call):\n    return lambda: call(1)\n\n\ndef kept(x):\n    return x\n\n\nKEPT = keep(kept)\n\n\ndef free(x):\n    return x\n\n\nFREE = [free]\n"
+    )
+    done = doctor("hwdoc.web:*e*", "--json")
+    assert done.returncode == 1, done.stderr
+    dark = {check["name"].split()[-1]: check["text"] for check in json.loads(done.stdout)["checks"] if not check["ok"]}
+    assert dark == {
+        "hwdoc.web:handle": "is also held by hwdoc.web.Route: calls from there are not traced",
+        "hwdoc.web:inner": "is also held by a tuple: calls from there are not traced",
+        "hwdoc.web:kept": "is also held by a closure: calls from there are not traced",
+    }

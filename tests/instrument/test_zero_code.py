@@ -9,6 +9,7 @@ import logging
 import pickle
 import sys
 import textwrap
+import threading
 import types
 
 import pytest
@@ -403,7 +404,53 @@ def test_the_name_of_the_package_still_leads_to_its_modules():
         ("pkg.mod:f", "my.pkg.mod", False),
         ("pkg.?:f", "pkg.a", True),
         ("PKG.a:f", "pkg.a", False),
+        ("*:f", "headwater.instrument.record", False),
+        ("*:f", "opentelemetry.sdk.trace", False),
+        ("*:f", "headwaters.a", True),
     ],
 )
 def test_modules_a_pattern_wants(text, module, wanted):
     assert Pattern(text).wants(module) is wanted
+
+
+def test_threads_that_import_lazily_while_others_instrument_do_not_wait_for_each_other(package, recorder):
+    name = package(
+        lazy="""
+            def __getattr__(attribute):
+                import importlib, time
+                time.sleep(0.05)
+                return getattr(importlib.import_module("PKG.slow"), attribute)
+        """,
+        slow="""
+            import time
+            time.sleep(0.1)
+
+            def f():
+                return 1
+        """,
+    )
+    load(f"{name}.lazy")
+    hw.instrument(f"{name}.slow:f", stage="slow")
+    threads = [
+        threading.Thread(target=load, args=(f"{name}.slow",), daemon=True),
+        threading.Thread(target=hw.instrument, args=(f"{name}.lazy:f",), daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
+    assert load(f"{name}.slow").f() == 1
+    assert recorder.names == ["slow"]
+
+
+def test_two_threads_that_import_the_same_module_make_one_stage(package, recorder):
+    name = package(**COPIES)
+    hw.instrument([f"{name}.core:score", f"{name}.c*:s*"])
+    threads = [threading.Thread(target=load, args=(f"{name}.{module}",)) for module in ("core", "early") * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    load(f"{name}.early").use(1)
+    assert recorder.names == ["score"]

@@ -25,7 +25,7 @@ def checks(path: Path) -> tuple[Check, ...]:
     if not config.tables:
         return (Check(name="patterns", ok=False, text=f"{path} instruments nothing", next='[[instrument]]\nmatch = "module:function"'),)
     found = _child(path)
-    return (*(_pattern(one) for one in found["patterns"]), *(_callable(one) for one in found["callables"]))
+    return (*map(_pattern, found["patterns"]), *map(_dark, found["dark"]), *map(_callable, found["callables"]))
 
 
 def _child(path: Path) -> dict[str, Any]:
@@ -46,6 +46,15 @@ def _pattern(one: dict[str, Any]) -> Check:
     if matched:
         return Check(name=name, ok=True, text=f"{len(matched)}: {', '.join(matched)}")
     return Check(name=name, ok=False, text=f"matched nothing: {one['why']}", next="mend match = in the file; module:qualname, wildcards * ? []")
+
+
+def _dark(one: dict[str, Any]) -> Check:
+    return Check(
+        name=f"{one['table'].partition(' (')[0]} {one['name']}",
+        ok=False,
+        text=f"is also held by {', '.join(one['held_by'])}: calls from there are not traced",
+        next="instrument what it calls, or decorate it where it is defined: @hw.stage",
+    )
 
 
 def _callable(one: dict[str, Any]) -> Check:

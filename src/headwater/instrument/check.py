@@ -4,15 +4,20 @@ Run in a process of its own, because it imports every module the patterns want, 
 modules print goes to standard error.
 
     {"patterns": [{"table": "[[instrument]] 1", "pattern": "shop.rank:scoer", "matched": [], "why": "module shop.rank has no scoer; near: score"}],
-     "callables": [{"table": "[[instrument]] 1", "name": "shop.read:conf", "error": null}]}
+     "callables": [{"table": "[[instrument]] 1", "name": "shop.read:conf", "error": null}],
+     "dark": [{"table": "[[instrument]] 1", "name": "shop.app:handle", "held_by": ["fastapi.routing.APIRoute"]}]}
+
+"dark" are functions that are also held where they cannot be replaced: a route, a task, a closure. Calls from there are not traced.
 """
 
+import gc
 import importlib
 import importlib.util
 import json
 import os
 import pkgutil
 import sys
+import types
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -39,7 +44,43 @@ def report(path: Path) -> dict[str, Any]:
         for pattern in rule.patterns
     ]
     callables = [{"table": table.where, "name": lazy.name, "error": _wrong(lazy)} for table, _ in rules for lazy in table.lazy]
-    return {"patterns": patterns, "callables": callables}
+    dark = [
+        {"table": table.where, "name": f"{home}:{old.__qualname__}", "held_by": held}
+        for table, rule in rules
+        for old, new, home in rule.replaced
+        if (held := _holders(old, new))
+    ]
+    return {"patterns": patterns, "callables": callables, "dark": dark}
+
+
+def _holders(old: Any, new: Any) -> list[str]:
+    """Classes of what still holds `old`, apart from the wrapper that took its place and our own books."""
+    ours: set[int] = set()
+    layer = new
+    while layer is not None and layer is not old:
+        ours |= {id(cell) for cell in getattr(layer, "__closure__", None) or ()} | {id(getattr(layer, "__dict__", None))}
+        layer = getattr(layer, "__wrapped__", None)
+    found: set[str] = set()
+    for holder in gc.get_referrers(old):  # no comprehension: it would hold `old` in a cell of its own
+        if id(holder) not in ours and not _is_book(holder, old, new):
+            found.add(_kind(holder))
+    return sorted(found)
+
+
+def _is_book(holder: Any, old: Any, new: Any) -> bool:
+    if type(holder) is tuple:
+        return len(holder) == 3 and holder[0] is old and holder[1] is new
+    return isinstance(holder, (types.FrameType, patching.Patch))
+
+
+def _kind(holder: Any) -> str:
+    if isinstance(holder, types.CellType):
+        return "a closure"
+    if type(holder) is dict:
+        owners = [one for one in gc.get_referrers(holder) if getattr(one, "__dict__", None) is holder]
+        holder = owners[0] if owners else holder
+    kind = type(holder)
+    return f"a {kind.__name__}" if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _import_wanted(pattern: Pattern, errors: dict[str, str]) -> None:

@@ -8,6 +8,7 @@ pickled ("it's not the same object as x.f"). What is held elsewhere (closures, d
 import functools
 import inspect
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -18,6 +19,7 @@ Decorator = Callable[[Any], Any]
 MISSING: Final = object()
 _MAX_TABLE: Final = 4096  # items; longer tables are data, not steps
 _KERNEL: Final = wrap.__file__
+_LOCK: Final = threading.RLock()  # looking whether it is a stage and making it one is one step; held while nothing of the host's is imported
 
 
 class Patch:
@@ -63,17 +65,17 @@ def replace(owner: Any, name: str, decorate: Decorator) -> Patch | None:
     `owner` is a module, a class or an object. Raises AttributeError if there is no such attribute, TypeError if it cannot be a stage or the owner
     does not let itself be changed (a class of a C extension).
     """
-    original = own_value(owner, name)
-    if isinstance(owner, type):
-        value = inspect.getattr_static(owner, name) if original is MISSING else original
-    else:
-        value = getattr(owner, name) if original is MISSING else original
-    if is_traced(value):
-        return None
-    patch = Patch(owner, name, original, value)
-    patch.replacement = _for_class(value, decorate) if isinstance(owner, type) else decorate(value)
-    setattr(owner, name, patch.replacement)
-    return patch
+    find = inspect.getattr_static if isinstance(owner, type) else getattr
+    found = find(owner, name)
+    with _LOCK:
+        original = own_value(owner, name)
+        value = found if original is MISSING else original
+        if is_traced(value):
+            return None
+        patch = Patch(owner, name, original, value)
+        patch.replacement = _for_class(value, decorate) if isinstance(owner, type) else decorate(value)
+        setattr(owner, name, patch.replacement)
+        return patch
 
 
 def is_traced(value: Any) -> bool:

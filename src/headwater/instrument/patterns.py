@@ -8,6 +8,7 @@ from typing import Any, Final
 from headwater.instrument import patching
 
 _WILD: Final = re.compile(r"[*?\[]")
+_NEVER: Final = ("headwater", "opentelemetry")  # by a wildcard: what makes a span must not become one
 _SHAPE: Final = re.compile(r"[^:\s]+:[^:\s]+")
 
 
@@ -16,7 +17,7 @@ class Pattern:
     module itself defines, and names between double underscores only where the pattern writes them out.
     """
 
-    __slots__ = ("_module", "_name", "exact", "module", "qualname", "text")
+    __slots__ = ("_module", "_name", "exact", "module", "qualname", "text", "wild_module")
 
     def __init__(self, text: object) -> None:
         if not isinstance(text, str) or not _SHAPE.fullmatch(text):
@@ -27,14 +28,13 @@ class Pattern:
         self.text = text
         self.module, _, self.qualname = text.partition(":")
         self.exact = not _WILD.search(self.qualname)
+        self.wild_module = bool(_WILD.search(self.module))
         self._module = re.compile(translate(self.module))
         self._name = re.compile(translate(self.qualname))
 
-    @property
-    def wild_module(self) -> bool:
-        return bool(_WILD.search(self.module))
-
     def wants(self, module: str) -> bool:
+        if self.wild_module and module.partition(".")[0] in _NEVER:
+            return False
         return self._module.match(module) is not None
 
     def places(self, module: ModuleType) -> list[tuple[str, Any, str]]:

@@ -37,11 +37,20 @@ class Instrumented:
         """``module:qualname`` of all that was matched, in the order it was found."""
         return tuple(dict.fromkeys(hit for hits in self.hits.values() for hit in hits))
 
+    @property
+    def replaced(self) -> tuple[tuple[Any, Any, str], ...]:
+        """(old, new, module) of the functions of modules, whose copies were swept."""
+        return tuple(self._swept)
+
     def wants(self, module: str) -> bool:
         return any(pattern.wants(module) for pattern in self.patterns)
 
     def apply(self, module: ModuleType, name: str) -> None:
         """Patch what matches in `module`. What cannot be patched is counted and left as it is."""
+        with isolate.isolated(f"instrumenting module {name}"):
+            self._apply(module, name)
+
+    def _apply(self, module: ModuleType, name: str) -> None:
         pairs: list[tuple[Any, Any, str]] = []
         for pattern in self.patterns:
             if not pattern.wants(name):
@@ -90,7 +99,7 @@ class Instrumented:
 
 
 _RULES: Final[list[Instrumented]] = []
-_LOCK: Final = threading.RLock()
+_LOCK: Final = threading.RLock()  # of the list, not of the patching: a look at a lazy module may import, and import locks come first
 
 
 def rules() -> tuple[Instrumented, ...]:
@@ -104,9 +113,9 @@ def add_rule(match: str | Sequence[str], decorator_for: DecoratorFor, steps: Ste
     with _LOCK:
         _RULES.append(rule)
         imports.listen(_wanted, _imported)
-        for name, module in list(sys.modules.items()):
-            if rule.wants(name) and isinstance(module, ModuleType):
-                rule.apply(module, name)
+    for name, module in list(sys.modules.items()):
+        if rule.wants(name) and isinstance(module, ModuleType):
+            rule.apply(module, name)
     return rule
 
 
@@ -124,10 +133,9 @@ def _wanted(name: str) -> bool:
 
 
 def _imported(module: ModuleType) -> None:
-    with _LOCK:
-        for rule in tuple(_RULES):
-            if rule.wants(module.__name__):
-                rule.apply(module, module.__name__)
+    for rule in rules():
+        if rule.wants(module.__name__):
+            rule.apply(module, module.__name__)
 
 
 def stage_rule(match: str | Sequence[str], stage: str | None, options: StageOptions, steps: StepReader | None = None) -> Instrumented:
