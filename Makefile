@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install check format test test-fast demo bench bench-speech e2e-tools docs constraints wheel clean
+.PHONY: help install check format test test-fast demo bench bench-wrapper bench-speech e2e-tools docs constraints wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ demo: install  ## the main job on real speech: make demo FAULT=vad|asr|nlu|captu
 
 bench: install  ## every benchmark in its short form, ratios in one run
 	for file in wrapper_cost ingest latency errors; do $(BIN)/python benchmarks/$$file.py || exit 1; done
+
+bench-wrapper: install  ## what one wrapped call costs, as a ratio to a span by hand, with its goals
+	$(BIN)/python benchmarks/wrapper_cost.py
 
 bench-speech: install  ## blame on the real speech pipeline against the truth by rerun (some minutes; SEED=n)
 	$(BIN)/python benchmarks/speech_errors.py $(if $(SEED),--seed $(SEED))

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from headwater.conventions.attributes import ALL, DEFAULT_OUTCOME, LINK_KINDS, OUTCOME_SPAN_NAME, OUTCOMES, SCHEMA_URL, Attribute
+from headwater.conventions.metrics import ALL_METRICS, METRIC_NAME, OTHER
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "conventions.md"
 HEAD = f"""# Conventions: every name on the wire
@@ -20,6 +21,9 @@ OUTCOME_TEXT = f"""A late outcome is a span named `{OUTCOME_SPAN_NAME}` in a tra
 `outcome`, to the run's root span; told by run id alone, it has the attribute `headwater.run.id` and no link. Its start is the time of the judgement.
 The default name is `{DEFAULT_OUTCOME}`. The `annotations.0.*` copies let readers of OpenInference annotations see the same judgement.
 """
+METRIC_TEXT = f"""Written where the program has a MeterProvider; they see every call of a stage, sampled or not. `{METRIC_NAME}` is the name of a
+quality or own figure. Stages beyond the bound of 500 are summed up under the stage `{OTHER}`.
+"""
 
 
 def unit_of(attribute: Attribute) -> str:
@@ -29,6 +33,15 @@ def unit_of(attribute: Attribute) -> str:
 def table(attributes: list[Attribute]) -> str:
     rows = [f"| `{attribute.name}` | {attribute.kind} | {unit_of(attribute)} | {attribute.brief} |" for attribute in attributes]
     return "\n".join(["| attribute | type | unit | what it says |", "|---|---|---|---|", *rows, ""])
+
+
+def metric_table() -> str:
+    head = ["| metric | instrument | unit | what it says | attributes |", "|---|---|---|---|---|"]
+    rows = [
+        f"| `{metric.name}` | {metric.kind} | `{metric.unit}` | {metric.brief} | {', '.join(f'`{name}`' for name in metric.attributes)} |"
+        for metric in ALL_METRICS
+    ]
+    return "\n".join([*head, *rows, ""])
 
 
 def document() -> str:
@@ -47,6 +60,9 @@ def document() -> str:
         table([attribute for attribute in ALL if attribute.side == "outcome"]),
         "## Stable OpenTelemetry names, used as they are\n",
         table(stable),
+        "## Metrics\n",
+        METRIC_TEXT,
+        metric_table(),
     ]
     return "\n".join(parts).rstrip("\n") + "\n"
 

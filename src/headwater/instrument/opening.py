@@ -4,17 +4,22 @@ from time import perf_counter_ns, time_ns
 from typing import Any, Final
 from uuid import uuid4
 
-from opentelemetry.context import Context, get_current
-from opentelemetry.trace import INVALID_SPAN, Span
+from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN, Span, Tracer
 
 from headwater.conventions.attributes import RUN_ID
 from headwater.instrument import isolate, live
+from headwater.instrument.counted import Counted, open_counted
+from headwater.instrument.current import get_current
 from headwater.instrument.record import HANDLE_KEY, Handle, Inert, RunInfo
 from headwater.instrument.spec import Spec
+from headwater.instrument.statistics import METER_GLOBAL, METERS
 from headwater.instrument.text import clean
 from headwater.instrument.values import Attributes
 
-_API: Final = live.API
+_SPAN_KEY: Final = live.SPAN_KEY
+_GLOBAL: Final = live.GLOBAL
+_API: Final = live.API if _GLOBAL in live.API else {_GLOBAL: live.UNSEEN}
 
 
 def open_stage(spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inert | None:
@@ -23,27 +28,37 @@ def open_stage(spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ine
     Times are `perf_counter_ns` laid on the wall clock once per trace and process: a clock that is set back in the middle moves no span of it.
     """
     seen = live.state
-    if _API.get(live.GLOBAL, live.UNSEEN) is not seen.provider:  # live.seen(), spelled out: the call would be a quarter of the cost of no provider
+    if _API[_GLOBAL] is not seen.provider:  # live.seen(), spelled out: the call would be a quarter of the cost of no provider
         seen = live.seen()
     tracer = seen.tracer
     if tracer is None:
-        return None
+        return None if METERS[METER_GLOBAL] is None else open_counted(spec)
+    current = get_current()
+    if seen.parent_decides:
+        parent: Any = current.get(_SPAN_KEY)
+        if parent is not None:
+            context = parent.get_span_context()
+            if not context.trace_flags & 1 and context.is_valid:
+                return None if METERS[METER_GLOBAL] is None else open_counted(spec)
+    return _start(spec, args, kwargs, (tracer, current))
+
+
+def _start(spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any], seen: tuple[Tracer, Context]) -> Inert | None:
+    tracer, current = seen
     span: Span | None = None
     try:
-        current = get_current()
-        if seen.parent_decides and unsampled(current.get(live.SPAN_KEY)):
-            return None
         outer: Any = current.get(HANDLE_KEY)
         start_ns = perf_counter_ns()
         offset_ns = time_ns() - start_ns if outer is None or not outer.offset_ns else outer.offset_ns
         run = None if outer is None else outer.run
         span = tracer.start_span(spec.span_name, start_time=start_ns + offset_ns)
         if not span.is_recording():
-            inert = Inert(span, run, offset_ns=offset_ns)
-            inert.enter(Context({**current, live.SPAN_KEY: span, HANDLE_KEY: inert}))
+            counted = None if METERS[METER_GLOBAL] is None else open_counted(spec, span)
+            inert = counted or Inert(span, run, offset_ns=offset_ns)
+            inert.enter(Context({**current, _SPAN_KEY: span, HANDLE_KEY: inert}))
             return inert
         handle = Handle(span, run, spec=spec, start_ns=start_ns, offset_ns=offset_ns)
-        handle.begin(Context({**current, live.SPAN_KEY: span, HANDLE_KEY: handle}), args, kwargs)
+        handle.begin(Context({**current, _SPAN_KEY: span, HANDLE_KEY: handle}), args, kwargs)
     except Exception as error:  # noqa: BLE001  a sampler or a span processor may raise; the stage must run all the same
         if span is not None:
             span.end()
@@ -80,15 +95,9 @@ def open_run(spec: Spec, run_id: str | None, flows: Attributes) -> Inert:
 def current_handle() -> Inert:
     """The innermost open stage or run of this context; an inert one outside, so that callers need not ask."""
     handle = get_current().get(HANDLE_KEY)
+    if isinstance(handle, Counted):
+        return Inert(handle.span, handle.run)  # calls below it that are not sampled are not made current: what they say is not its own
     return handle if isinstance(handle, Inert) else Inert()
-
-
-def unsampled(parent: Any) -> bool:
-    """Is there a valid parent span that is not sampled?"""
-    if parent is None:
-        return False
-    context = parent.get_span_context()
-    return context.is_valid and not context.trace_flags & 1
 
 
 def _enter_inert(span: Span, run: RunInfo | None, *, offset_ns: int, current: Context) -> Inert:

@@ -8,7 +8,7 @@ from time import perf_counter_ns
 from typing import Any, Final
 from urllib.parse import quote
 
-from opentelemetry.context import Context, attach, create_key, detach, get_current
+from opentelemetry.context import Context, create_key
 from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
@@ -35,10 +35,12 @@ from headwater.conventions.attributes import (
     QUALITY,
     STAGE_ATTEMPT,
 )
-from headwater.instrument import isolate
+from headwater.instrument import isolate, statistics
 from headwater.instrument.cpu import thread_cpu_ns
+from headwater.instrument.current import attach, detach, get_current
 from headwater.instrument.extract import as_number, finite
 from headwater.instrument.spec import Spec
+from headwater.instrument.statistics import METER_GLOBAL, METERS
 from headwater.instrument.text import clean, exception_event, scalar, status_text, type_name
 from headwater.instrument.values import Attributes, confidence_attributes, one_of, split_model
 
@@ -165,7 +167,9 @@ class Inert:
 
     def close(self, result: Any = None) -> None:  # noqa: ARG002  the signature of the recording handle
         """The execution returned."""
-        self.leave()
+        token, self._token = self._token, None
+        if token is not None:
+            detach(token)
 
     def fail(self, error: BaseException) -> None:
         """The execution raised."""
@@ -179,7 +183,11 @@ class Handle(Inert):
     recording = True
 
     def __init__(self, span: Span, run: RunInfo | None, *, spec: Spec, start_ns: int, offset_ns: int) -> None:
-        super().__init__(span, run, offset_ns=offset_ns)
+        self.span = span  # what Inert.__init__ does, spelled out: the call would cost as much as all of this
+        self.run = run
+        self.offset_ns = offset_ns
+        self.context = None
+        self._token = None
         self._spec = spec
         self._start_ns = start_ns
         self._explicit: Attributes | None = None  # set through the handle; None after the end would be wrong, see _write
@@ -307,8 +315,10 @@ class Handle(Inert):
     def close(self, result: Any = None) -> None:
         """The stage returned `result`: read it, write the attributes, end the span."""
         end_ns = perf_counter_ns()
-        self.stop_cpu()
-        self.leave()
+        if self._cpu_from_ns >= 0:
+            self.stop_cpu()
+        if self._token is not None:
+            self.leave()
         attributes = self._gather()
         try:
             if self._spec.reads_after:
@@ -362,6 +372,10 @@ class Handle(Inert):
                 attributes.update(self._explicit)
             if self._user:
                 attributes = {**{key: value for key, value in self._user.items() if key not in attributes}, **attributes}
+            if METERS[METER_GLOBAL] is not None and statistics.on():
+                outcome = statistics.ERROR if ERROR_TYPE.name in attributes else str(attributes.get(OUTCOME.name, statistics.OK))
+                ended = (end_ns - self._start_ns, outcome, self._explicit is not None)
+                statistics.count(self._spec, None if self.run is None else self.run.attributes, attributes, ended)
             self.span.set_attributes(attributes)
             self.span.end(end_time=end_ns + self.offset_ns)
         except Exception as ours:  # noqa: BLE001  a span processor may raise

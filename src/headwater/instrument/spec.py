@@ -64,6 +64,7 @@ class Spec:
         "confidence",
         "confidence_kind",
         "cpu",
+        "figures",
         "first_name",
         "givens",
         "inputs",
@@ -89,6 +90,7 @@ class Spec:
         self.method = False
         self.first_name = ""
         self.code = ""
+        self.figures: tuple[str, ...] | None = None  # quality and own figures its readers write; None: no stage
         self.reads_before = False
         self.reads_after = False
 
@@ -104,6 +106,8 @@ class Spec:
     def ready(self) -> "Spec":
         self.reads_before = bool(self.givens or self.inputs)
         self.reads_after = bool(self.outputs or self.confidence)
+        if self.figures is not None:
+            self.figures = tuple(name for name, _ in self.outputs if name != OUTPUT_SIZE.name)
         return self
 
     def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attributes:
@@ -174,6 +178,7 @@ def stage_spec(name: str, options: StageOptions, *, function: Callable[..., Any]
         message = f"stage {name!r}: unknown keyword {unknown[0]!r}; allowed: {', '.join(sorted(_OPTIONS))}"
         raise TypeError(message)
     spec = Spec(name)
+    spec.figures = ()
     spec.static[STAGE_NAME.name] = spec.span_name
     if function is not None:
         _know_function(spec, function)
