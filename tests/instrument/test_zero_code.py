@@ -159,8 +159,10 @@ def test_a_descriptor_that_makes_the_method_is_kept(package, recorder):
     assert (model.partial(), model.seen) == (8, [4])
     assert recorder.names == ["four"]
     hw.instrument(f"{name}.kinds:Model.partial", stage="again")
-    model.partial()
+    assert kinds.Model.partial(model) == 8
     assert recorder.names == ["four", "four"]
+    with pytest.raises(TypeError):
+        kinds.Model.partial()
     hw.uninstrument()
     assert isinstance(vars(kinds.Model)["partial"], functools.partialmethod)
 
@@ -454,3 +456,20 @@ def test_two_threads_that_import_the_same_module_make_one_stage(package, recorde
         thread.join()
     load(f"{name}.early").use(1)
     assert recorder.names == ["score"]
+
+
+def test_a_module_that_puts_an_object_in_its_place(package, recorder):
+    name = package(
+        swap="""
+            import sys, types
+
+            class Module(types.ModuleType):
+                def f(self):
+                    return 1
+
+            sys.modules[__name__] = Module(__name__)
+        """
+    )
+    hw.instrument(f"{name}.swap:f")
+    assert load(f"{name}.swap").f() == 1
+    assert recorder.names == ["f"]

@@ -13,7 +13,7 @@ import functools
 import inspect
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from headwater.instrument.stage import stage as stage_face
 
 # What a composite is made of: (name, object, {method: keywords of hw.stage}).
 StepReader = Callable[[Any], Iterable[tuple[str, Any, Mapping[str, StageOptions]]]]
+Lookup = Callable[[Any], Callable[..., Any] | None]
 _LOCK: Final = threading.RLock()
 _BUSY: Final[ContextVar[Any]] = ContextVar(
     "headwater-object", default=None
@@ -40,22 +41,22 @@ class _Dispatcher:
         self.patch: patching.Patch | None = None
 
     def decorate(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A method of the same kind that looks its ``self`` up. Raises TypeError for an async generator: asend and athrow would be lost."""
+        if inspect.isasyncgenfunction(function):
+            message = (
+                "found an async generator; allowed for one object: functions, coroutine functions, generators. Name its class: every object of it"
+            )
+            raise TypeError(message)
         self._function = function
-        by_id = self._by_id
-
-        @functools.wraps(function)
-        def dispatch(self: Any, *args: Any, **kwargs: Any) -> Any:
-            entry = by_id.get(id(self))
-            if entry is None or entry[0]() is not self or _BUSY.get() is self:
-                return function(self, *args, **kwargs)
-            mark = _BUSY.set(self)
-            try:
-                return entry[1](self, *args, **kwargs)
-            finally:
-                _BUSY.reset(mark)
-
+        kind = _coroutine if inspect.iscoroutinefunction(function) else _generator if inspect.isgeneratorfunction(function) else _plain
+        dispatch = kind(function, self.lookup)
         dispatch._self_headwater = True  # type: ignore[attr-defined]  # noqa: SLF001  see patching.is_traced
         return dispatch
+
+    def lookup(self, subject: Any) -> Callable[..., Any] | None:
+        """The object's traced method; None if it has none, or is at work already: what it calls on itself is no stage of its own."""
+        entry = self._by_id.get(id(subject))
+        return None if entry is None or entry[0]() is not subject or _BUSY.get() is subject else entry[1]
 
     def add(self, subject: Any, decorate: patching.Decorator) -> None:
         key = id(subject)
@@ -69,6 +70,44 @@ class _Dispatcher:
         """True if none is left."""
         self._by_id.pop(key, None)
         return not self._by_id
+
+
+def _plain(function: Callable[..., Any], lookup: Lookup) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def dispatch(self: Any, *args: Any, **kwargs: Any) -> Any:
+        traced = lookup(self)
+        if traced is None:
+            return function(self, *args, **kwargs)
+        mark = _BUSY.set(self)
+        try:
+            return traced(self, *args, **kwargs)
+        finally:
+            _BUSY.reset(mark)
+
+    return dispatch
+
+
+def _coroutine(function: Callable[..., Any], lookup: Lookup) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def dispatch(self: Any, *args: Any, **kwargs: Any) -> Any:
+        traced = lookup(self)
+        if traced is None:
+            return await function(self, *args, **kwargs)
+        mark = _BUSY.set(self)
+        try:
+            return await traced(self, *args, **kwargs)
+        finally:
+            _BUSY.reset(mark)
+
+    return dispatch
+
+
+def _generator(function: Callable[..., Any], lookup: Lookup) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def dispatch(self: Any, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:  # between two steps the consumer works: no mark is left for it
+        return (yield from (lookup(self) or function)(self, *args, **kwargs))
+
+    return dispatch
 
 
 _DISPATCHERS: Final[dict[tuple[type, str], _Dispatcher]] = {}

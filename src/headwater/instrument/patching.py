@@ -112,7 +112,9 @@ def _descriptor(value: Any, decorate: Decorator) -> Any:
     traced = decorate(functools.wraps(inner)(through) if inner is not None else through)
 
     def call(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return wrapped(*args, **kwargs) if instance is None else traced(instance, *args, **kwargs)
+        if instance is not None:
+            return traced(instance, *args, **kwargs)
+        return traced(*args, **kwargs) if args else wrapped(**kwargs)  # called on the class: its first argument is self
 
     found: Any = wrapt.FunctionWrapper(value, call)
     found._self_headwater = True  # noqa: SLF001  wrapt's own way to keep an attribute on the proxy
