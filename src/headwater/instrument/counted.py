@@ -7,7 +7,7 @@ from opentelemetry.trace import INVALID_SPAN, Span
 
 from headwater.instrument import isolate, statistics
 from headwater.instrument.current import get_current
-from headwater.instrument.record import HANDLE_KEY, Handle, gentle_end
+from headwater.instrument.record import HANDLE_KEY, Handle, Inert, gentle_end
 from headwater.instrument.spec import Spec
 from headwater.instrument.values import Attributes
 
@@ -24,11 +24,7 @@ class Counted(Handle):
     cpu = False
 
     def __init__(self, span: Span, run: Any, spec: Spec) -> None:  # a third of what the recording handle keeps
-        self.span = span
-        self.run = run
-        self.offset_ns = 0
-        self.context = None
-        self._token = None
+        Inert.__init__(self, span, run)
         self._spec = spec
         self._explicit = None
         self._start_ns = perf_counter_ns()

@@ -183,11 +183,7 @@ class Handle(Inert):
     recording = True
 
     def __init__(self, span: Span, run: RunInfo | None, *, spec: Spec, start_ns: int, offset_ns: int) -> None:
-        self.span = span  # what Inert.__init__ does, spelled out: the call would cost as much as all of this
-        self.run = run
-        self.offset_ns = offset_ns
-        self.context = None
-        self._token = None
+        super().__init__(span, run, offset_ns=offset_ns)
         self._spec = spec
         self._start_ns = start_ns
         self._explicit: Attributes | None = None  # set through the handle; None after the end would be wrong, see _write
