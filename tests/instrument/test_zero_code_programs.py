@@ -1,12 +1,17 @@
 """Programs that never import headwater, run as they are by `opentelemetry-instrument` and `headwater run`; the spans arrive by OTLP/HTTP."""
 
 import os
+import pickle
+import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from tests.instrument.test_configure import collector
 
 __all__ = ["collector"]
@@ -234,3 +239,39 @@ def test_a_python_without_headwater_runs_the_program_and_says_that_it_is_not_tra
     )
     assert bare.stdout == "ran\n"
     assert "headwater: not traced: " in bare.stderr
+
+
+SKLEARN = """
+    import pickle, sys
+
+    with open("churn.pickle", "rb") as file:
+        model = pickle.load(file)  # imports scikit-learn, and never headwater
+    print(model.predict_proba([[0.0, 1.0], [9.0, 8.0]]).shape)
+"""
+
+
+def test_a_pickled_scikit_learn_pipeline_step_by_step(program, collector):
+    table = [[float(row), float(row % 3)] for row in range(12)]
+    with (program / "churn.pickle").open("wb") as file:
+        pickle.dump(make_pipeline(StandardScaler(), MinMaxScaler(), LogisticRegression()).fit(table, [row > 5 for row in range(12)]), file)
+    (program / "main.py").write_text(textwrap.dedent(SKLEARN))
+    (program / "headwater.toml").write_text(
+        "[[instrument]]\nmatch = 'sklearn.pipeline:Pipeline.predict_proba'\nstage = 'churn'\nsteps = 'headwater.instrument.adapters.sklearn:steps'\n"
+    )
+    for launcher in ("headwater run", "opentelemetry-instrument"):
+        collector.requests.clear()
+        done = launch(launcher, program, collector.url, sys.executable, "main.py")
+        assert (done.stdout, done.stderr, done.returncode) == ("(2, 2)\n", "", 0)
+        spans = {span.name: span for span in collector.spans}
+        assert set(spans) == {"churn", "churn.standardscaler", "churn.minmaxscaler", "churn.logisticregression"}
+        assert {span.parent_span_id for name, span in spans.items() if name != "churn"} == {spans["churn"].span_id}
+        assert 0.5 < values(spans["churn.logisticregression"])["headwater.confidence"] <= 1.0
+
+
+@pytest.mark.parametrize("entry", ["from headwater.cli import main; main()", "from headwater.cli.app import run; raise SystemExit(run())"])
+def test_both_entries_hand_on_every_word_and_a_signal_is_the_programs_own(entry, program):
+    command = [sys.executable, "-c", f"import sys; sys.argv[0] = 'headwater'; {entry}", "run", "--service", "x", "--", sys.executable, "-c"]
+    shown = "import os, signal, sys; print(sys.argv[1:], os.environ['OTEL_SERVICE_NAME'], flush=True); os.kill(os.getpid(), signal.SIGTERM)"
+    environment = os.environ | {"OTEL_TRACES_EXPORTER": "none"}
+    done = subprocess.run([*command, shown, "--", "--help", "-x"], cwd=program, env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("['--', '--help', '-x'] x\n", -signal.SIGTERM), done.stderr

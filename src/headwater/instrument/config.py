@@ -31,7 +31,7 @@ from headwater.instrument.zero import Instrumented, add_rule, as_patterns, stage
 
 FILE: Final = "headwater.toml"
 VARIABLE: Final = "HEADWATER_CONFIG"
-_TEXTS: Final = frozenset({"type", "model", "version", "data_version", "confidence_kind", "pipeline", "attributes", "config"})
+_TEXTS: Final = frozenset({"type", "model", "version", "data_version", "confidence_kind", "pipeline", "attributes", "config", "batch", "upstream"})
 _CALLABLE: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _ROLES: Final = {"own": own, "difficulty": difficulty}
 _PIPELINE_KEYS: Final = ("name", "version", "match", "run_id", "route", "session_id")
