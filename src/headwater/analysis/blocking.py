@@ -73,7 +73,8 @@ def _outlasts(spans: SpanTable, up: I64, overhang_ns: int) -> Bool:
         return np.empty(0, np.bool_)
     overhang = spans.end_ns - spans.end_ns[up]
     tenth = (spans.end_ns - spans.start_ns) // 10
-    return overhang > np.maximum(overhang_ns, tenth)
+    outlasts: Bool = overhang > np.maximum(overhang_ns, tenth)
+    return outlasts
 
 
 def _most_of_edge(spans: SpanTable, up: I64, rows: I64, late: Bool) -> Bool:
