@@ -13,11 +13,29 @@ This is the face of the wrapper, and nothing more: a program that only wraps its
     hw.outcome(token, loss=1.0, label="wrong")  # hours later, from any process
 """
 
+from headwater import faults
 from headwater.instrument.configure import configure, flush, shutdown
 from headwater.instrument.extract import difficulty, own
 from headwater.instrument.outcome import outcome, token
+from headwater.instrument.protect import BreakerOpenError, breaker
 from headwater.instrument.run import pipeline, run
 from headwater.instrument.stage import stage
 from headwater.instrument.zero import instrument, uninstrument
 
-__all__ = ["configure", "difficulty", "flush", "instrument", "outcome", "own", "pipeline", "run", "shutdown", "stage", "token", "uninstrument"]
+__all__ = [
+    "BreakerOpenError",
+    "breaker",
+    "configure",
+    "difficulty",
+    "faults",
+    "flush",
+    "instrument",
+    "outcome",
+    "own",
+    "pipeline",
+    "run",
+    "shutdown",
+    "stage",
+    "token",
+    "uninstrument",
+]

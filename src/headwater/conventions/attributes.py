@@ -76,6 +76,8 @@ FIRST_ITEM_NS = Attribute(name="headwater.first_item_ns", kind="int", unit="ns",
 ITEMS = Attribute(name="headwater.items", kind="int", brief="Items a stream produced.")
 BLOCKING = Attribute(name="headwater.blocking", kind="boolean", brief="Did the parent wait for this stage?")
 FAULT_INJECTED = Attribute(name="headwater.fault.injected", kind="string", brief="Name of a fault injected on purpose.")
+BREAKER_STATE = Attribute(name="headwater.breaker.state", kind="string", brief="closed, open, half_open, metrics_only, forced_open or disabled.")
+BREAKER_TRIPS = Attribute(name="headwater.breaker.trips", kind="int", brief="How often the breaker tripped in this process, or would have.")
 FINAL = Attribute(name="headwater.final", kind="boolean", brief="This span gives the pipeline's answer.")
 
 LINKS_DROPPED = Attribute(name="headwater.links.dropped", kind="int", brief="Links beyond 128 that this span does not carry.")

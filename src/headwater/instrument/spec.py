@@ -49,6 +49,8 @@ class StageOptions(TypedDict, total=False):
     final: bool  # this stage gives the pipeline's answer
     pipeline: str  # default: the run's pipeline, else the service's name
     blocking: bool  # did the parent wait for it?
+    fallback: Callable[..., Any]  # called with the same arguments where the stage raised
+    breaker: Any  # hw.breaker(...)
     attributes: Mapping[str, Any]  # further attributes, the same at each call
 
 
@@ -60,10 +62,12 @@ class Spec:
     """
 
     __slots__ = (
+        "breaker",
         "code",
         "confidence",
         "confidence_kind",
         "cpu",
+        "fallback",
         "figures",
         "first_name",
         "givens",
@@ -90,6 +94,8 @@ class Spec:
         self.method = False
         self.first_name = ""
         self.code = ""
+        self.fallback: Callable[..., Any] | None = None
+        self.breaker: Any = None
         self.figures: tuple[str, ...] | None = None  # quality and own figures its readers write; None: no stage
         self.reads_before = False
         self.reads_after = False
@@ -192,9 +198,26 @@ def stage_spec(name: str, options: StageOptions, *, function: Callable[..., Any]
     if "pipeline" in options:
         spec.last[PIPELINE_NAME.name] = clean(options["pipeline"])
     spec.cpu = bool(options.get("cpu", False))
+    _know_protection(spec, options, function)
     _know_versions(spec, options)
     _know_readers(spec, options)
     return spec.ready()
+
+
+def _know_protection(spec: Spec, options: StageOptions, function: Callable[..., Any] | None) -> None:
+    fallback, breaker = options.get("fallback"), options.get("breaker")
+    if fallback is None and breaker is None:
+        return
+    if function is None or inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        message = f"stage {spec.span_name!r}: fallback and breaker need a function or coroutine function; a block or a stream has no call to replace"
+        raise TypeError(message)
+    if fallback is not None and not callable(fallback):
+        message = f"stage {spec.span_name!r}: fallback={fallback!r}; allowed: a callable that takes the stage's arguments"
+        raise TypeError(message)
+    if breaker is not None and not hasattr(breaker, "step"):
+        message = f"stage {spec.span_name!r}: breaker={breaker!r}; allowed: what hw.breaker(...) gives"
+        raise TypeError(message)
+    spec.fallback, spec.breaker = fallback, breaker
 
 
 def model_attributes(model: str) -> Attributes:

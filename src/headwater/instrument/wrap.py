@@ -10,6 +10,8 @@ import types
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, Final, TypeVar, cast
 
+from headwater.faults.planning import IN_FORCE
+from headwater.instrument.protect import is_guarded, protected
 from headwater.instrument.record import Inert
 
 DecoratedT = TypeVar("DecoratedT", bound=Callable[..., Any])
@@ -66,18 +68,27 @@ def _open(opening: Opening, args: tuple[Any, ...], kwargs: dict[str, Any]) -> In
     return opening(args, kwargs)
 
 
+def _told(opening: Opening) -> object:
+    """The spec a stage's opening was made with; the opening itself for a run."""
+    return opening.args[0] if isinstance(opening, functools.partial) and opening.args else opening
+
+
 def _plain(function: Callable[..., Any], opening: Opening) -> Callable[..., Any]:
     # A partial is taken apart: calling through it would be a third of the cost of a stage that records nothing.
     direct = isinstance(opening, functools.partial) and len(opening.args) == 1 and not opening.keywords
     begin, told = (opening.func, opening.args[0]) if direct else (_open, opening)  # type: ignore[attr-defined]  # a partial, see above
+    guarded = is_guarded(told)
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         handle = begin(told, args, kwargs)
         if handle is None:
+            if IN_FORCE or guarded:
+                return protected(function, told, None)(*args, **kwargs)
             return function(*args, **kwargs) if kwargs else function(*args)  # an empty ** would cost a dictionary
         try:
-            result = function(*args, **kwargs) if kwargs else function(*args)
+            call = protected(function, told, handle) if IN_FORCE or guarded else function
+            result = call(*args, **kwargs) if kwargs else call(*args)
         except BaseException as error:
             handle.fail(error)
             raise
@@ -90,13 +101,17 @@ def _plain(function: Callable[..., Any], opening: Opening) -> Callable[..., Any]
 
 
 def _coroutine(function: Callable[..., Any], opening: Opening) -> Callable[..., Any]:
+    told = _told(opening)
+    guarded = is_guarded(told)
+
     @functools.wraps(function)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         handle = opening(args, kwargs)
+        call = protected(function, told, handle) if IN_FORCE or guarded else function
         if handle is None:
-            return await function(*args, **kwargs)
+            return await call(*args, **kwargs)
         try:
-            result = await timed(handle, function(*args, **kwargs))
+            result = await timed(handle, call(*args, **kwargs))
         except BaseException as error:
             handle.fail(error)
             raise
@@ -107,10 +122,14 @@ def _coroutine(function: Callable[..., Any], opening: Opening) -> Callable[..., 
 
 
 def _generator(function: Callable[..., Any], opening: Opening) -> Callable[..., Any]:
+    told = _told(opening)
+
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         body = function(*args, **kwargs)  # binds the arguments, runs nothing: a wrong call raises before there is a span
         handle = opening(args, kwargs)
+        if IN_FORCE:
+            body = protected(function, told, handle)(*args, **kwargs)
         if handle is None:
             return (yield from body)
         handle.stream()
@@ -120,11 +139,15 @@ def _generator(function: Callable[..., Any], opening: Opening) -> Callable[..., 
 
 
 def _async_generator(function: Callable[..., Any], opening: Opening) -> Callable[..., Any]:
+    told = _told(opening)
+
     @functools.wraps(function)
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         # An async generator has no `yield from`: the consumer's asend, athrow and aclose are handed to the body one by one, traced or not.
         body = function(*args, **kwargs)
         handle = opening(args, kwargs) or Inert()
+        if IN_FORCE:
+            body = protected(function, told, handle)(*args, **kwargs)
         handle.stream()
         step: Awaitable[Any] = body.__anext__()
         while True:
