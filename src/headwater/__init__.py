@@ -18,6 +18,7 @@ from headwater.instrument.configure import configure, flush, shutdown
 from headwater.instrument.extract import difficulty, own
 from headwater.instrument.outcome import outcome, token
 from headwater.instrument.protect import BreakerOpenError, breaker
+from headwater.instrument.redact import redact
 from headwater.instrument.run import pipeline, run
 from headwater.instrument.stage import stage
 from headwater.instrument.zero import instrument, uninstrument
@@ -33,6 +34,7 @@ __all__ = [
     "outcome",
     "own",
     "pipeline",
+    "redact",
     "run",
     "shutdown",
     "stage",

@@ -13,6 +13,7 @@ from headwater.faults.planning import IN_FORCE, choose
 from headwater.guard.breaker import Event, Limits, Mode, State, step
 from headwater.instrument import isolate
 from headwater.instrument.record import Inert
+from headwater.instrument.redact import HOOKS, redacted
 from headwater.instrument.spec import Spec
 from headwater.instrument.text import exception_event
 
@@ -230,4 +231,5 @@ def _stood_in(spec: Spec, handle: Inert, error: Exception) -> None:
     handle.fallback_from(spec.span_name)
     if handle.recording:
         with isolate.isolated("recording an exception"):
-            handle.span.add_event("exception", exception_event(error))
+            event = exception_event(error)
+            handle.span.add_event("exception", redacted(event) if HOOKS else event)

@@ -39,6 +39,7 @@ from headwater.instrument import isolate, statistics
 from headwater.instrument.cpu import thread_cpu_ns
 from headwater.instrument.current import attach, detach, get_current
 from headwater.instrument.extract import as_number, finite
+from headwater.instrument.redact import HOOKS, redacted
 from headwater.instrument.spec import Spec
 from headwater.instrument.statistics import METER_GLOBAL, METERS
 from headwater.instrument.text import clean, exception_event, scalar, status_text, type_name
@@ -335,8 +336,9 @@ class Handle(Inert):
             verdict = gentle_end(error)
             if verdict is None:
                 attributes[ERROR_TYPE.name] = clean(type_name(error))
-                self.span.add_event("exception", exception_event(error))
-                self.span.set_status(Status(StatusCode.ERROR, status_text(error)))
+                event = exception_event(error)
+                self.span.add_event("exception", redacted(event) if HOOKS else event)
+                self.span.set_status(Status(StatusCode.ERROR, type_name(error) if HOOKS else status_text(error)))
             else:
                 attributes.setdefault(OUTCOME.name, verdict)
         except Exception as ours:  # noqa: BLE001  the user's exception must reach the caller, whatever happens here
@@ -372,7 +374,7 @@ class Handle(Inert):
                 outcome = statistics.ERROR if ERROR_TYPE.name in attributes else str(attributes.get(OUTCOME.name, statistics.OK))
                 ended = (end_ns - self._start_ns, outcome, self._explicit is not None)
                 statistics.count(self._spec, None if self.run is None else self.run.attributes, attributes, ended)
-            self.span.set_attributes(attributes)
+            self.span.set_attributes(redacted(attributes) if HOOKS else attributes)
             self.span.end(end_time=end_ns + self.offset_ns)
         except Exception as ours:  # noqa: BLE001  a span processor may raise
             (isolate.bury if quiet else isolate.swallow)("ending a span", ours)
