@@ -173,6 +173,13 @@ def test_a_small_overhang_is_clipped_not_asynchronous():
     assert partition(assemble(spans)).ambiguous_share == 0
 
 
+def test_an_overhang_under_a_tenth_of_a_long_child_is_clipped_too():
+    spans = trace(("R", None, 0, 1000, ROOT), ("A", "R", 0, 500), ("long", "A", 0, 540))
+    assert spent(spans) == {"self:long": 500, "unaccounted": 500}
+    spans = trace(("R", None, 0, 1000, ROOT), ("A", "R", 0, 500), ("long", "A", 0, 560))
+    assert spent(spans) == {"self:A": 500, "unaccounted": 500}
+
+
 def test_a_server_that_outlasts_its_client_still_blocks():
     spans = trace(("R", None, 0, 100, {"kind": KIND_CLIENT}), ("S", "R", 10, 400, {"kind": KIND_SERVER}))
     assert spent(spans) == {"edge:S": 10, "self:S": 90}
