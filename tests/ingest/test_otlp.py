@@ -216,6 +216,34 @@ def test_a_request_over_the_limits_is_refused_whole() -> None:
         otlp.decode(body(make_span(1, 1)), limits=Limits(body_bytes=10))
 
 
+@pytest.mark.parametrize(
+    ("message", "answer"),
+    [
+        (b"\x0a\x00" * 50_001, OverLimitError),
+        (encode_len(1, b"\x12\x00" * 50_001), OverLimitError),
+        (make_span(1, 1).SerializeToString() + b"\x4a\x00" * 1_000_000, "too_many_attributes"),
+        (make_span(1, 1).SerializeToString() + b"\x5a\x00" * 1_000_000, "too_many_events"),
+        (make_span(1, 1).SerializeToString() + b"\x6a\x00" * 1_000_000, "too_many_links"),
+        (make_span(1, 1).SerializeToString() + b"\xa8\x01\x01" * 1_000_000, "too_many_fields"),
+    ],
+)
+def test_empty_messages_by_the_million_are_refused_before_they_are_objects(message, answer) -> None:
+    if isinstance(answer, str):
+        assert otlp.decode(encode_len(1, encode_len(2, encode_len(2, message)))).rejected == {answer: 1}
+    else:
+        with pytest.raises(answer):
+            otlp.decode(message)
+
+
+def test_long_lists_are_cut() -> None:
+    batch = otlp.decode(body(make_span(1, 1, long=list(range(20_000)), after="kept")))
+    assert batch.spans.number(DEFECT_CUT).tolist() == [1.0]
+    held = wire_attributes(batch.wire.span[0], b"")
+    assert held["long"].startswith("[0,1,2,")
+    assert held["long"].endswith("16383]")
+    assert held["after"] == "kept"
+
+
 def test_column_names_are_bounded_and_nothing_is_lost_on_the_wire() -> None:
     spans = [make_span(1, i + 1, **{f"headwater__quality__m{i}_{k}": 1.0 for k in range(50)}) for i in range(20)]
     batch = otlp.decode(body(*spans, make_span(1, 99, headwater__input__size=3.0)))

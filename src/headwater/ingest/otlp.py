@@ -25,7 +25,7 @@ def decode(body: bytes, *, limits: Limits = RECEIVED) -> SpanBatch:
 
     Raises UndecodableError if the outer messages are not OTLP or end early (nothing is taken), OverLimitError above the limits of a request. A span
     is rejected alone for: malformed, invalid_utf8, invalid_trace_id, invalid_span_id, invalid_parent_id, time_out_of_range, too_many_attributes,
-    too_many_events, too_many_links; all spans of a resource or scope that does not parse for malformed_resource, malformed_scope.
+    too_many_events, too_many_links, too_many_fields; all spans of a resource or scope that does not parse for malformed_resource, malformed_scope.
     """
     check_size(len(body), limits)
     groups = list(_groups(body, limits))  # all of it, before the first span is built: a body that ends early gives nothing
@@ -91,6 +91,7 @@ def _groups(body: bytes, limits: Limits) -> Iterator[Group]:
                 unknown += 1
                 continue
             known += 1
+            check_spans(known, limits)  # like scopes: one without spans is of no use, so honest bodies have fewer of them than spans
             _require_message(wire_type)
             yield from _resource_groups(body, (start, end), tally, limits)
     except MalformedError as error:
@@ -107,7 +108,7 @@ def _resource_groups(body: bytes, inside: tuple[int, int], tally: list[int], lim
             _require_message(wire_type)
             scopes.append((at, stop))
             tally[0] += 1
-            check_spans(tally[0], limits)  # a scope without spans is of no use, so honest bodies have fewer scopes than spans
+            check_spans(tally[0], limits)
         else:
             resource += body[tag_at:stop]
     for scope_range in scopes:

@@ -18,6 +18,7 @@ _FIXED: Final = {I64: 8, I32: 4}
 SPAN_ATTRIBUTES: Final = 9
 SPAN_EVENTS: Final = 11
 SPAN_LINKS: Final = 13
+_TOO_MANY: Final = {SPAN_ATTRIBUTES: "too_many_attributes", SPAN_EVENTS: "too_many_events", SPAN_LINKS: "too_many_links"}
 _ATTRIBUTES_OF: Final = {SPAN_EVENTS: 3, SPAN_LINKS: 4}
 # Message kind → field number → kind of the field: text and bytes are leaves, everything not named here is passed on untouched.
 _SCHEMA: Final[dict[str, dict[int, str]]] = {
@@ -94,8 +95,8 @@ _CUT_MARK: Final = encode_len(SPAN_ATTRIBUTES, encode_len(1, DEFECT_CUT.encode()
 def trim(span: bytes, limits: Limits) -> tuple[bytes, bool]:
     """The span with every value nested deeper than limits.depth emptied, strings cut to limits.string_bytes, lists to limits.items; was it cut?
 
-    Raises RejectedSpanError("malformed" | "too_many_attributes" | "too_many_events" | "too_many_links"). Works on bytes, because the parser would
-    first build what is too large, and refuses deep nesting outright. A cut span carries the attribute DEFECT_CUT.
+    Raises RejectedSpanError("malformed" | "too_many_attributes" | "too_many_events" | "too_many_links" | "too_many_fields"). Works on bytes, because
+    the parser would first build what is too large, and refuses deep nesting outright. A cut span carries the attribute DEFECT_CUT.
     """
     try:
         _count(span, limits)
@@ -107,19 +108,19 @@ def trim(span: bytes, limits: Limits) -> tuple[bytes, bool]:
 
 def _count(span: bytes, limits: Limits) -> None:
     counts = {SPAN_ATTRIBUTES: 0, SPAN_EVENTS: 0, SPAN_LINKS: 0}
-    for number, wire_type, _, start, end in fields(span, 0, len(span)):
+    allowed = {SPAN_ATTRIBUTES: limits.attributes, SPAN_EVENTS: limits.items, SPAN_LINKS: limits.items}
+    for total, (number, wire_type, _, start, end) in enumerate(fields(span, 0, len(span))):
+        if total > 4 * limits.items:
+            raise RejectedSpanError("too_many_fields")
         if wire_type != LEN or number not in counts:
             continue
         counts[number] += 1
         inner = _ATTRIBUTES_OF.get(number)
         if inner is not None:
             counts[SPAN_ATTRIBUTES] += sum(1 for field in fields(span, start, end) if field[0] == inner)
-        if counts[SPAN_ATTRIBUTES] > limits.attributes:
-            raise RejectedSpanError("too_many_attributes")
-    if counts[SPAN_EVENTS] > limits.items:
-        raise RejectedSpanError("too_many_events")
-    if counts[SPAN_LINKS] > limits.items:
-        raise RejectedSpanError("too_many_links")
+        for counted in (number, SPAN_ATTRIBUTES):
+            if counts[counted] > allowed[counted]:
+                raise RejectedSpanError(_TOO_MANY[counted])
 
 
 def _trim(message: bytes, kind: str, depth: int, limits: Limits) -> tuple[bytes, bool]:
@@ -128,20 +129,24 @@ def _trim(message: bytes, kind: str, depth: int, limits: Limits) -> tuple[bytes,
     if depth > limits.depth:
         return b"", True
     out: list[bytes] = []
-    cut = False
+    copied = count = 0  # message[:copied] is in `out`; what never changes is never taken apart
     for number, wire_type, tag_at, start, end in fields(message, 0, len(message)):
+        if kind in {"list", "map"} and count >= limits.items:
+            return b"".join((*out, message[copied:tag_at])), True
+        count += 1
         child = _SCHEMA[kind].get(number) if wire_type == LEN else None
+        if child is None:
+            continue
         payload, changed = message[start:end], False
-        if kind in {"list", "map"} and len(out) >= limits.items:
-            return b"".join(out), True
         if child in {"text", "bytes"}:
             changed = end - start > limits.string_bytes
             payload = _shorten(payload, child, limits) if changed else payload
-        elif child is not None:
+        else:
             payload, changed = _trim(payload, child, depth, limits)
-        out.append(encode_len(number, payload) if changed else message[tag_at:end])
-        cut |= changed
-    return (b"".join(out), True) if cut else (message, False)
+        if changed:
+            out += (message[copied:tag_at], encode_len(number, payload))
+            copied = end
+    return (b"".join((*out, message[copied:])), True) if out else (message, False)
 
 
 def _shorten(value: bytes, kind: str, limits: Limits) -> bytes:
