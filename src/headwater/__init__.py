@@ -19,6 +19,7 @@ from headwater.instrument.extract import difficulty, own
 from headwater.instrument.outcome import outcome, token
 from headwater.instrument.protect import BreakerOpenError, breaker
 from headwater.instrument.redact import redact
+from headwater.instrument.resume import headers, resume
 from headwater.instrument.run import pipeline, run
 from headwater.instrument.stage import stage
 from headwater.instrument.zero import instrument, uninstrument
@@ -30,11 +31,13 @@ __all__ = [
     "difficulty",
     "faults",
     "flush",
+    "headers",
     "instrument",
     "outcome",
     "own",
     "pipeline",
     "redact",
+    "resume",
     "run",
     "shutdown",
     "stage",

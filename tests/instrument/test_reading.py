@@ -206,7 +206,7 @@ def test_the_static_keywords(recorder):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"kind": "model"}, "unknown keyword 'kind'; allowed: attributes, blocking"),
+        ({"kind": "model"}, "unknown keyword 'kind'; allowed: attributes, batch, blocking"),
         ({"type": "modle"}, "stage type 'modle' is unknown; allowed: model, rule"),
         ({"confidence_kind": "logit"}, "confidence kind 'logit' is unknown; allowed: prob"),
     ],

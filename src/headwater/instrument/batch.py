@@ -14,7 +14,7 @@ from time import time_ns
 from typing import Any, Final, NamedTuple
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, Status, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace import Link, NonRecordingSpan, Span, Status, StatusCode, Tracer, set_span_in_context
 
 from headwater.conventions.attributes import BATCH_SIZE, CPU_TIME_NS, ERROR_TYPE, ITEM_INDEX, LINK_KIND, LINKS_DROPPED, OUTCOME, QUEUE_TIME_NS
 from headwater.instrument import isolate, live
@@ -136,7 +136,7 @@ def open_batch(batch: Batch, span: Span, items: Any, attributes: Attributes) -> 
     attributes[BATCH_SIZE.name] = size
     opened = OpenBatch(batch, size)
     own = span.get_span_context()
-    linked: set[SpanContext] = {own}
+    linked = {(own.trace_id, own.span_id)}
     now_ns = time_ns()
     for index, item in enumerate(items):
         with isolate.isolated(f"item_token: {batch.readings.what}"):
@@ -146,8 +146,8 @@ def open_batch(batch: Batch, span: Span, items: Any, attributes: Attributes) -> 
                 continue
             if carried is not None and context.trace_id != own.trace_id and context.trace_flags & 1:
                 opened.items.append((index, item, carried, carried.waited_ns(now_ns)))
-            if context not in linked:
-                linked.add(context)
+            if (context.trace_id, context.span_id) not in linked:
+                linked.add((context.trace_id, context.span_id))
                 if len(linked) <= MAX_LINKS + 1:
                     span.add_link(context, _BATCH_ITEM)
     dropped = len(linked) - 1 - MAX_LINKS

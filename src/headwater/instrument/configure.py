@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -77,11 +78,22 @@ class _State:
     """Of this process: the provider `configure` set up, whether it was closed, and the thread that closes it."""
 
     provider: Any = None
+    again: Callable[[], bool] | None = None  # does the same in a child process
     closed = False
     worker: _Worker | None = None
 
 
-_LOCK: Final = threading.Lock()
+_LOCK = threading.Lock()
+
+
+def _fresh_lock() -> None:
+    """In a forked child: whoever held the lock is not there any more to let go of it."""
+    global _LOCK  # noqa: PLW0603
+    _LOCK = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_fresh_lock)
 
 
 def _worker() -> _Worker:
@@ -100,7 +112,7 @@ def configure(service: str | None = None, endpoint: str | None = None, *, rerais
 
     Honours ``OTEL_SDK_DISABLED``, ``OTEL_TRACES_EXPORTER`` (otlp, console, none, a comma-separated list), ``OTEL_EXPORTER_OTLP_PROTOCOL`` and its
     ``_TRACES_`` form (http/protobuf, grpc), ``OTEL_TRACES_SAMPLER``, ``OTEL_BSP_*`` and the exporters' own. Idempotent. At exit what is left is
-    sent, for at most 2 s.
+    sent, for at most 2 s. From here to `shutdown` thread pools and process pools carry the context (see `headwater.instrument.pools`).
 
     Returns True if this call set a provider up, False if there was one. Raises `MissingSdkError` without the SDK, ValueError for an exporter or
     a protocol that is not known.
@@ -108,22 +120,38 @@ def configure(service: str | None = None, endpoint: str | None = None, *, rerais
     if reraise is not None:
         isolate.set_reraise(reraise)
     with _LOCK:
-        if live.has_provider():
-            return False
-        exporters = _exporter_names()
-        try:
-            from opentelemetry.sdk.trace import TracerProvider
-        except ImportError as error:
-            message = f"hw.configure() needs the OpenTelemetry SDK: {_NEED}"
-            raise MissingSdkError(message) from error
-        provider = TracerProvider(resource=_resource(service), shutdown_on_exit=False)
-        for name in exporters:
-            provider.add_span_processor(_processor(name, endpoint))
-        trace.set_tracer_provider(provider)
-        _State.provider = provider
-        _worker()
-        atexit.register(shutdown)
+        made = _set_up(service, endpoint, reraise=reraise)
+    _carry_context()
+    return made
+
+
+def _set_up(service: str | None, endpoint: str | None, *, reraise: bool | None) -> bool:
+    """A provider, unless there is one."""
+    if live.has_provider():
+        return False
+    exporters = _exporter_names()
+    try:
+        from opentelemetry.sdk.trace import TracerProvider
+    except ImportError as error:
+        message = f"hw.configure() needs the OpenTelemetry SDK: {_NEED}"
+        raise MissingSdkError(message) from error
+    resource = _resource(service)
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    for name in exporters:
+        provider.add_span_processor(_processor(name, endpoint))
+    trace.set_tracer_provider(provider)
+    _State.provider = provider
+    _State.again = partial(configure, str(resource.attributes.get("service.name")), endpoint, reraise=reraise)
+    _worker()
+    atexit.register(shutdown)
     return True
+
+
+def _carry_context() -> None:
+    """From here on the pools carry the context, and their processes send as this one does."""
+    from headwater.instrument import pools
+
+    pools.carry(pools.Settings(_State.again, shutdown, os.getpid()))
 
 
 def flush(timeout_s: float = TIMEOUT_S) -> bool:
@@ -142,6 +170,9 @@ def shutdown(timeout_s: float = TIMEOUT_S) -> bool:
 
     False if that took longer than `timeout_s` seconds: what is then still unsent is lost, and the process is free to end.
     """
+    pools = sys.modules.get("headwater.instrument.pools")
+    if pools is not None:
+        pools.uncarry()
     with _LOCK:
         ours, closed = _State.provider, _State.closed
         _State.closed = ours is not None

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from opentelemetry.trace import SpanContext
 
+from headwater.instrument import isolate
 from headwater.instrument.content import content_digest, weighty
 
 MAX_OBJECTS: Final = 4096  # remembered at a time, the oldest forgotten first
@@ -32,6 +33,8 @@ _MAX_NAMES: Final = 256  # a run
 
 # Types no registry needs to be asked about: the check that every returned result passes.
 SCALARS: Final = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray})
+_CONTAINERS: Final = frozenset({tuple, list, dict})  # exactly these: a subclass may do anything when asked
+_TEXTS: Final = frozenset({str, bytes, bytearray})
 _CODE: Final = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, Enum)
 _NEEDLESS: Final = (bool, int, float, complex, type(None), *_CODE)
 
@@ -76,12 +79,15 @@ class Flow:
 
 def produced(result: Any, context: SpanContext) -> None:
     """Remember an output, or its parts."""
-    if isinstance(result, (tuple, list, dict)):
-        for part in _parts(result, _MAX_PARTS):
-            if type(part) not in SCALARS:
-                _remember(part, context)
-    else:
-        _remember(result, context)
+    try:
+        if type(result) in _CONTAINERS:
+            for part in _parts(result, _MAX_PARTS):
+                if type(part) not in SCALARS:
+                    _remember(part, context)
+        else:
+            _remember(result, context)
+    except Exception as error:  # noqa: BLE001  another thread may change a dict under the loop; the stage has returned and must return
+        isolate.swallow("remembering an output", error)
 
 
 def origin(value: Any) -> SpanContext | None:
@@ -94,9 +100,11 @@ def sources(arguments: tuple[Any, ...], trace_id: int, flow: Flow | None) -> lis
     """Spans of this trace whose outputs the arguments are; None if an argument is not accounted for (see the module)."""
     found: list[SpanContext] = []
     for argument in arguments:
+        context = origin(argument)
+        if context is None and type(argument) in _TEXTS:
+            return None
         if isinstance(argument, _NEEDLESS):
             continue
-        context = origin(argument)
         if context is not None:
             if context.trace_id != trace_id:
                 return None
@@ -157,12 +165,14 @@ def _account(argument: Any, trace_id: int, found: list[SpanContext]) -> bool:
 
 def _parts(value: Any, limit: int) -> Iterator[Any]:
     """Items of a list or tuple, values of a dict; nothing of a longer one or of anything else."""
-    if isinstance(value, (tuple, list, dict)) and len(value) <= limit:
-        yield from value.values() if isinstance(value, dict) else value
+    kind = type(value)
+    if kind in _CONTAINERS and len(value) <= limit:
+        yield from value.values() if kind is dict else value
 
 
 def _remember(value: Any, context: SpanContext) -> None:
-    if type(value).__weakrefoffset__ == 0 or isinstance(value, _CODE):
+    kind = type(value)
+    if kind.__weakrefoffset__ == 0 or issubclass(kind, _CODE):
         return
     entry = Produced(value, _forget)
     entry.context = context

@@ -14,9 +14,19 @@ from types import TracebackType
 from typing import Final
 
 _LOG: Final = logging.getLogger("headwater")
-_LOCK: Final = threading.Lock()
+_LOCK = threading.Lock()
 _COUNTS: Final[Counter[str]] = Counter()
 _FORCED: list[bool] = []  # empty: the environment decides
+
+
+def _fresh_lock() -> None:
+    """In a forked child: whoever held the lock is not there any more to let go of it."""
+    global _LOCK  # noqa: PLW0603
+    _LOCK = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_fresh_lock)
 
 
 def counts() -> dict[str, int]:

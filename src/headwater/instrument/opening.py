@@ -11,7 +11,10 @@ from headwater.conventions.attributes import RUN_ID
 from headwater.instrument import isolate, live
 from headwater.instrument.counted import Counted, open_counted
 from headwater.instrument.current import get_current
-from headwater.instrument.record import HANDLE_KEY, Handle, Inert, RunInfo
+from headwater.instrument.flow import PRODUCED
+from headwater.instrument.record import HANDLE_KEY, Handle, Inert
+from headwater.instrument.relations import relate
+from headwater.instrument.runinfo import RunInfo
 from headwater.instrument.spec import Spec
 from headwater.instrument.statistics import METER_GLOBAL, METERS
 from headwater.instrument.text import clean
@@ -58,6 +61,12 @@ def _start(spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any], seen: tupl
             inert.enter(Context({**current, _SPAN_KEY: span, HANDLE_KEY: inert}))
             return inert
         handle = Handle(span, run, spec=spec, start_ns=start_ns, offset_ns=offset_ns)
+        if PRODUCED or spec.relations is not None or (outer is not None and outer.offers is not None):
+            handle.outer = outer
+            try:
+                relate(handle, spec, args, kwargs)
+            except Exception as error:  # noqa: BLE001  arguments are foreign objects: without their links the stage is still a stage
+                isolate.swallow("relating a stage", error)
         handle.begin(Context({**current, _SPAN_KEY: span, HANDLE_KEY: handle}), args, kwargs)
     except Exception as error:  # noqa: BLE001  a sampler or a span processor may raise; the stage must run all the same
         if span is not None:

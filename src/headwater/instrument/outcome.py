@@ -3,13 +3,11 @@
 import math
 from datetime import datetime
 from time import time_ns
-from typing import Any, Final
-from urllib.parse import unquote
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context, get_current
-from opentelemetry.trace import Link, SpanContext, TraceFlags, Tracer
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.trace import Link, TraceFlags, Tracer
 
 from headwater.conventions.attributes import (
     ANNOTATION_LABEL,
@@ -28,37 +26,24 @@ from headwater.conventions.attributes import (
 from headwater.instrument import isolate, live
 from headwater.instrument.extract import as_number
 from headwater.instrument.opening import current_handle
-from headwater.instrument.record import TOKEN_MARK, format_token
+from headwater.instrument.runinfo import format_token
 from headwater.instrument.text import clean, safe_str
+from headwater.instrument.tokens import handed_down, parse_token
 from headwater.instrument.values import Attributes
 
-_PROPAGATOR: Final = TraceContextTextMapPropagator()
 
-
-def token() -> str:
+def token(*, queued: bool = False) -> str:
     """The current run as a str for a database row, a message header, JSON: ``hw1;<traceparent of its root span>;<run id>``.
+
+    `queued`: for a message that another process takes up with `hw.resume`: the token also says what the run hands down (pipeline, its version,
+    route, canary) and when it was taken, so that the first stage there knows how long the message waited.
 
     Outside a run, the current span alone; outside a span too, the empty text. Without a provider the traceparent is empty and the run id remains.
     """
     run = current_handle().run
-    if run is not None:
-        return format_token(run.root, run.run_id)
-    return format_token(trace.get_current_span(get_current()).get_span_context(), "")
-
-
-def parse_token(text: str) -> tuple[SpanContext | None, str]:
-    """(target span, run id) of a token; a text that is no token is a run id. Raises ValueError for a token whose traceparent is broken."""
-    parts = text.split(";")
-    if len(parts) != 3 or parts[0] != TOKEN_MARK:
-        return None, text
-    _, parent, run_id = parts
-    if not parent:
-        return None, unquote(run_id)
-    context = trace.get_current_span(_PROPAGATOR.extract({"traceparent": parent}, context=Context())).get_span_context()
-    if not context.is_valid:
-        message = f"token {text!r} holds no valid traceparent; pass what hw.token() gave, unchanged, or a bare run id"
-        raise ValueError(message)
-    return context, unquote(run_id)
+    root = trace.get_current_span(get_current()).get_span_context() if run is None else run.root
+    plain = format_token(root, "" if run is None else run.run_id)
+    return f"{plain};{handed_down(run, time_ns())}" if queued and plain else plain
 
 
 def outcome(

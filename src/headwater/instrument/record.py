@@ -6,7 +6,6 @@ a span's cost, and the SDK's limit of 128 attributes evicts the *earliest* ones,
 
 from time import perf_counter_ns
 from typing import Any, Final
-from urllib.parse import quote
 
 from opentelemetry.context import Context, create_key
 from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, Status, StatusCode
@@ -36,43 +35,26 @@ from headwater.conventions.attributes import (
     STAGE_ATTEMPT,
 )
 from headwater.instrument import isolate, statistics
+from headwater.instrument.batch import Ending
 from headwater.instrument.cpu import thread_cpu_ns
 from headwater.instrument.current import attach, detach, get_current
 from headwater.instrument.extract import as_number, finite
+from headwater.instrument.flow import NAMED, SCALARS, produced
 from headwater.instrument.redact import HOOKS, redacted
+from headwater.instrument.relations import Offers, Related, failed, returned
+from headwater.instrument.runinfo import RunInfo, format_token
 from headwater.instrument.spec import Spec
 from headwater.instrument.statistics import METER_GLOBAL, METERS
 from headwater.instrument.text import clean, exception_event, scalar, status_text, type_name
 from headwater.instrument.values import Attributes, confidence_attributes, one_of, split_model
 
 HANDLE_KEY: Final = create_key("headwater-stage")
-TOKEN_MARK: Final = "hw1"  # noqa: S105  a format mark, not a secret
-
-
-class RunInfo:
-    """What one run hands down to its stages by context: its id, the attributes every span of it carries, and its root span."""
-
-    __slots__ = ("attributes", "root", "run_id")
-
-    def __init__(self, run_id: str, attributes: Attributes, root: SpanContext | None) -> None:
-        self.run_id = run_id
-        self.attributes = attributes
-        self.root = root
-
-
-def format_token(context: SpanContext | None, run_id: str) -> str:
-    """``hw1;<traceparent>;<run id, percent-encoded>``; printable ASCII without blanks. Empty where there is neither span nor run."""
-    valid = context is not None and context.is_valid
-    if not valid and not run_id:
-        return ""
-    parent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags) & 1:02x}" if context is not None and valid else ""
-    return f"{TOKEN_MARK};{parent};{quote(run_id, safe='-._~:/@+', errors='replace')}"
 
 
 class Inert:
     """A handle that records nothing: the stage is not sampled, not traced, or not there. Every call is accepted and forgotten."""
 
-    __slots__ = ("_token", "context", "offset_ns", "run", "span")
+    __slots__ = ("_token", "context", "offers", "offset_ns", "run", "span")
     recording = False
     cpu = False
 
@@ -81,6 +63,7 @@ class Inert:
         self.run = run
         self.offset_ns = offset_ns
         self.context: Context | None = None  # None: nothing is made current
+        self.offers: Offers | None = None  # to the stages right below
         self._token: Any = None
 
     @property
@@ -180,7 +163,7 @@ class Inert:
 class Handle(Inert):
     """The handle of a recording span. Writes after the end are ignored."""
 
-    __slots__ = ("_cpu_from_ns", "_cpu_ns", "_explicit", "_first_item_ns", "_inputs", "_items", "_spec", "_start_ns", "_user")
+    __slots__ = ("_cpu_from_ns", "_cpu_ns", "_explicit", "_first_item_ns", "_inputs", "_items", "_spec", "_start_ns", "_user", "outer", "related")
     recording = True
 
     def __init__(self, span: Span, run: RunInfo | None, *, spec: Spec, start_ns: int, offset_ns: int) -> None:
@@ -189,6 +172,8 @@ class Handle(Inert):
         self._start_ns = start_ns
         self._explicit: Attributes | None = None  # set through the handle; None after the end would be wrong, see _write
         self._user: Attributes | None = None
+        self.related: Related | None = None
+        self.outer: Inert | None = None  # the stage or run around it; known where it matters
         self._inputs: Attributes | None = None
         self._cpu_ns = 0
         self._cpu_from_ns = -1
@@ -320,6 +305,11 @@ class Handle(Inert):
         try:
             if self._spec.reads_after:
                 self._spec.after(result, attributes)
+            if self._spec.relations is not None or NAMED:
+                with isolate.isolated("relating a stage"):
+                    returned(self, self._spec, attributes, Ending(self._start_ns + self.offset_ns, end_ns + self.offset_ns, result))
+            elif type(result) not in SCALARS:
+                produced(result, self.span.get_span_context())
         finally:
             self._finish(attributes, end_ns)
 
@@ -341,6 +331,9 @@ class Handle(Inert):
                 self.span.set_status(Status(StatusCode.ERROR, type_name(error) if HOOKS else status_text(error)))
             else:
                 attributes.setdefault(OUTCOME.name, verdict)
+            if self._spec.relations is not None:
+                ending = Ending(self._start_ns + self.offset_ns, end_ns + self.offset_ns, error=error, verdict=verdict)
+                failed(self, self._spec, attributes, ending)
         except Exception as ours:  # noqa: BLE001  the user's exception must reach the caller, whatever happens here
             isolate.bury("recording an exception", ours)
         self._finish(attributes, end_ns, quiet=True)
@@ -354,6 +347,8 @@ class Handle(Inert):
             attributes.update(self._spec.last)
         if self._inputs:
             attributes.update(self._inputs)
+        if self.related is not None:
+            attributes.update(self.related.attributes)
         if self._spec.cpu:
             attributes[CPU_TIME_NS.name] = self._cpu_ns
         if self._items >= 0:

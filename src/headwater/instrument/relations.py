@@ -109,10 +109,15 @@ class Open(Protocol):
 
 def relate(handle: Open, spec: Told, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Link the stage to where its input came from, and take what the run or stage around it offers."""
-    related = Related()
     relations = spec.relations
+    offers: Offers | None = None if handle.outer is None else handle.outer.offers
     given = (*(args[1:] if spec.method else args), *kwargs.values()) if kwargs or spec.method else args
     own = handle.span.get_span_context()
+    if relations is None and offers is None:  # nothing but identity, and mostly not that
+        sources = flow.sources(given, own.trace_id, None if handle.run is None else handle.run.flow)
+        if not sources:
+            return
+    related = Related()
     found: list[SpanContext] = []
     if relations is None or not (relations.digest or relations.upstream or relations.batch):
         if flow.PRODUCED:
@@ -121,7 +126,6 @@ def relate(handle: Open, spec: Told, args: tuple[Any, ...], kwargs: dict[str, An
         found = _declared(handle, spec, relations, (given, args, kwargs, related))
     for context in _once(found, own, related.attributes):
         handle.span.add_link(context, _INPUT)
-    offers: Offers | None = None if handle.outer is None else handle.outer.offers
     if offers is not None and offers.queued is not None:
         queued, offers.queued = offers.queued, None
         waited = queued.waited_ns(time_ns())
@@ -159,7 +163,7 @@ def _once(found: list[SpanContext], own: SpanContext, attributes: Attributes) ->
     """Each span once, never itself, at most 128; what is beyond is counted on the span."""
     if not found:
         return found
-    apart = [context for context in dict.fromkeys(found) if context.span_id != own.span_id]
+    apart = list({context.span_id: context for context in found if context.span_id != own.span_id}.values())
     if len(apart) > flow.MAX_LINKS:
         attributes[LINKS_DROPPED.name] = len(apart) - flow.MAX_LINKS
     return apart[: flow.MAX_LINKS]

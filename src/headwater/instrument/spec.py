@@ -1,7 +1,7 @@
 """What a decorated stage was told, prepared once, so that a call does as little as possible."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypedDict, cast
 
 from headwater.conventions.attributes import (
@@ -19,8 +19,10 @@ from headwater.conventions.attributes import (
     STAGE_TYPE,
     STAGE_VERSION,
 )
+from headwater.instrument.batch import Readings
 from headwater.instrument.digest import code_digest, config_digest
 from headwater.instrument.extract import Extractor, Reader, Role, finite, quality_reader
+from headwater.instrument.relations import Relations, prepare
 from headwater.instrument.text import clean, scalar
 from headwater.instrument.values import CONFIDENCE_KINDS, STAGE_TYPES, Attributes, confidence_attributes, one_of, split_model
 
@@ -52,6 +54,12 @@ class StageOptions(TypedDict, total=False):
     fallback: Callable[..., Any]  # called with the same arguments where the stage raised
     breaker: Any  # hw.breaker(...)
     attributes: Mapping[str, Any]  # further attributes, the same at each call
+    batch: str  # name of the parameter that holds a batch's items; every reader then reads one item
+    item_token: Reader  # where an item has its token; default: the key or attribute ``headwater_token``
+    upstream: str | Sequence[str]  # the stages whose outputs this one takes, where identity cannot tell
+    digest: bool  # digest input and output, and link by content
+    retries: bool  # a call with the input of one that failed under the same run or stage is its next attempt
+    memory: bool | int  # resident memory, every 100th call or every nth
 
 
 class Spec:
@@ -77,6 +85,7 @@ class Spec:
         "outputs",
         "reads_after",
         "reads_before",
+        "relations",
         "span_name",
         "static",
     )
@@ -99,6 +108,7 @@ class Spec:
         self.figures: tuple[str, ...] | None = None  # quality and own figures its readers write; None: no stage
         self.reads_before = False
         self.reads_after = False
+        self.relations: Relations | None = None
 
     def know_parameters(self, function: Callable[..., Any]) -> None:
         """Is it a method (first parameter ``self`` or ``cls``), and what is its input called? Bound methods have lost their self already."""
@@ -201,6 +211,9 @@ def stage_spec(name: str, options: StageOptions, *, function: Callable[..., Any]
     _know_protection(spec, options, function)
     _know_versions(spec, options)
     _know_readers(spec, options)
+    spec.relations = prepare(options, function, name=spec.span_name)
+    if spec.relations is not None and spec.relations.batch is not None:
+        _read_items(spec, spec.relations.batch.readings)
     return spec.ready()
 
 
@@ -235,6 +248,12 @@ def _know_function(spec: Spec, function: Callable[..., Any]) -> None:
     spec.code = code_digest(function)
     spec.static[STAGE_VERSION.name] = spec.code
     spec.know_parameters(function)
+
+
+def _read_items(spec: Spec, readings: Readings) -> None:
+    """The readers of a batch stage read its items, not the batch."""
+    readings.confidence, readings.kind, readings.inputs, readings.outputs = spec.confidence, spec.confidence_kind, spec.inputs, spec.outputs
+    spec.confidence, spec.inputs, spec.outputs = None, [], []
 
 
 def _know_versions(spec: Spec, options: StageOptions) -> None:
