@@ -279,11 +279,3 @@ def test_a_narrow_screen_stacks_the_quadrants(browser: Browser, site: str) -> No
         assert first is not None
         assert second is not None
         assert second["y"] > first["y"] + first["height"]
-
-
-def test_the_first_paint_of_the_overview_takes_less_than_a_second(browser: Browser, site: str) -> None:
-    with opened(browser) as (page, _):
-        page.goto(site + PAGES["overview compared"])
-        page.reload()
-        page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length > 0")
-        assert page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime") < 1000

@@ -19,7 +19,7 @@ from headwater.model.pipeline import PipelineGraph
 from headwater.model.ports import PipelineSummary, SpanReader, Window
 from headwater.model.spans import I64, STATUS_ERROR
 from headwater.model.traces import TraceTable, format_span_id, format_trace_id, parse_trace_id
-from headwater.service.extracts import blame_of_row, durations, extremes, flow, rng_for
+from headwater.service.extracts import blame_of_row, durations, extremes, flow, partition_of_row, rng_for
 from headwater.service.windows import current_window, parse_instant, parse_where, previous_window
 from headwater.traces.assemble import assemble
 from headwater.traces.pipeline import graph as pipeline_graph
@@ -115,7 +115,7 @@ class LocalAnswers:
         def ask() -> LatencyReport:
             current = self._input(query.pipeline, query.window, query.outcome)
             baseline = None if query.baseline is None else self._input(query.pipeline, query.baseline, query.outcome)
-            return latency_analysis.report(current, pipeline=query.pipeline, baseline=baseline, rng=rng_for(query))
+            return latency_analysis.report(current, pipeline=query.pipeline, baseline=baseline, rng=rng_for(query), cluster=query.cluster)
 
         return self._keep(("latency", query), ask)
 
@@ -150,47 +150,40 @@ class LocalAnswers:
         if not len(traces):
             raise UnknownTraceError(f"trace {trace_id} is not in this store", next_command="headwater pipelines")
         row = int(np.flatnonzero((traces.trace_id[:, 0] == wanted[0]) & (traces.trace_id[:, 1] == wanted[1]))[0])
-        traces = traces.take(np.array([row], np.int64))
-        blame, missing = self._blame_of(traces)
-        return TraceAnswer(
-            traces=traces, partition=partition(traces), blame=blame, blame_missing=missing, jaeger_url=self._jaeger(traces, format_trace_id(*wanted))
-        )
+        alone = traces.take(np.array([row], np.int64))
+        query = self.query(pipeline=alone.pipeline.at(0)) if alone.pipeline.at(0) is not None else None
+        side = None if query is None else self._input(query.pipeline, query.window, query.outcome)
+        rows = np.empty(0, np.int64) if side is None else np.flatnonzero(np.all(side.traces.trace_id == alone.trace_id[0], axis=1))
+        if query is None or side is None or not rows.size:
+            outside = "this run lies outside the pipeline's default window (the 7 days before its newest run)"
+            return TraceAnswer(traces=alone, partition=partition(alone), blame=None, blame_missing=outside, jaeger_url=self._jaeger(alone))
+        blame, missing = self._window_blame(query)
+        return self._one(side, int(rows[0]), blame=blame, missing=missing)
 
     def each_trace(self, query: Query) -> Iterator[TraceAnswer]:
         """Every trace of the window in order of trace id, judged against the window; one read for all of them."""
-        traces = self._traces(query.pipeline, query.window, query.outcome)
-        blame: TraceBlame | None = None
-        missing = _NO_OUTCOME
-        try:
-            blame = self._errors(query)[1]
-        except TooLittleDataError as error:
-            missing = error.text
-        for i in range(len(traces)):
-            one = traces.take(np.array([i], np.int64))
-            known = blame is not None and not np.isnan(one.outcome_loss[0])
-            yield TraceAnswer(
-                traces=one,
-                partition=partition(one),
-                blame=blame_of_row(blame, i) if known and blame is not None else None,
-                blame_missing=None if known else missing,
-                jaeger_url=self._jaeger(one, format_trace_id(*one.trace_id[0])),
-            )
+        side = self._input(query.pipeline, query.window, query.outcome)
+        blame, missing = self._window_blame(query)
+        for i in range(len(side.traces)):
+            yield self._one(side, i, blame=blame, missing=missing)
 
-    def _blame_of(self, trace: TraceTable) -> tuple[TraceBlame | None, str | None]:
-        """Blame of one trace against its pipeline's default window, or why there is none."""
-        if np.isnan(trace.outcome_loss[0]):
-            return None, _NO_OUTCOME
-        pipeline = trace.pipeline.at(0)
+    def _window_blame(self, query: Query) -> tuple[TraceBlame | None, str]:
+        """Blame of every trace of the window, or None and why there is none."""
         try:
-            query = self.query(pipeline=pipeline)
-            blame = self._errors(query)[1]
-            traces = self._traces(query.pipeline, query.window, query.outcome)
+            return self._errors(query)[1], _NO_OUTCOME
         except HeadwaterError as error:
             return None, error.text
-        rows = np.flatnonzero(np.all(traces.trace_id == trace.trace_id[0], axis=1))
-        if not rows.size:
-            return None, "this run lies outside the pipeline's default window (the 7 days before its newest run)"
-        return blame_of_row(blame, int(rows[0])), None
+
+    def _one(self, side: LatencyInput, row: int, *, blame: TraceBlame | None, missing: str) -> TraceAnswer:
+        one = side.traces.take(np.array([row], np.int64))
+        judged = not np.isnan(one.outcome_loss[0])
+        return TraceAnswer(
+            traces=one,
+            partition=partition_of_row(side, row),
+            blame=None if blame is None or not judged else blame_of_row(blame, row),
+            blame_missing=(None if blame is not None else missing) if judged else _NO_OUTCOME,
+            jaeger_url=self._jaeger(one),
+        )
 
     def overview(self, query: Query) -> OverviewAnswer:
         def ask() -> OverviewAnswer:
@@ -287,9 +280,10 @@ class LocalAnswers:
         keys = [text if text is not None else f"\0{format_trace_id(*row)}" for text, row in zip(texts, traces.trace_id, strict=True)]
         return np.array([labels.setdefault(key, len(labels)) for key in keys], np.int64)
 
-    def _jaeger(self, traces: TraceTable, trace_id: str) -> str | None:
+    def _jaeger(self, traces: TraceTable) -> str | None:
         if self._jaeger_url is None:
             return None
+        trace_id = format_trace_id(*traces.trace_id[0])
         span = format_span_id(int(traces.spans.span_id[traces.root_row()[0]]))
         return f"{self._jaeger_url.rstrip('/')}/trace/{trace_id}?uiFind={span}"
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from headwater.model.answers import Flow, Query
 from headwater.model.blame import TraceBlame
+from headwater.model.latency import LatencyInput, Partition
 from headwater.model.spans import F64, STATUS_ERROR
 from headwater.model.traces import TraceTable, format_trace_id
 
@@ -26,6 +27,30 @@ def blame_of_row(blame: TraceBlame, row: int) -> TraceBlame:
     columns: dict[str, Any] = {field.name: getattr(blame, field.name) for field in fields(blame)}
     one: dict[str, Any] = {name: value[row : row + 1] if isinstance(value, np.ndarray) else value for name, value in columns.items()}
     return TraceBlame(**one)
+
+
+def partition_of_row(side: LatencyInput, row: int) -> Partition:
+    """The partition of one trace (m = 1) as decided within its window: which edges are asynchronous is a matter of many traces."""
+    whole = side.partition
+    first, last = (int(bound) for bound in np.searchsorted(whole.trace, [row, row + 1]))
+    begin, end = int(side.traces.offset[row]), int(side.traces.offset[row + 1])
+    codes, components = np.unique(whole.component[first:last], return_inverse=True)
+    owner = whole.row[first:last]
+    return Partition(
+        components=tuple(whole.components[code] for code in codes),
+        trace=np.zeros(last - first, np.int64),
+        component=components.astype(np.int32),
+        row=np.where(owner < 0, -1, owner - begin),
+        start_ns=whole.start_ns[first:last],
+        end_ns=whole.end_ns[first:last],
+        flags=whole.flags[first:last],
+        horizon_start_ns=whole.horizon_start_ns[row : row + 1],
+        horizon_end_ns=whole.horizon_end_ns[row : row + 1],
+        after_response_ns=whole.after_response_ns[row : row + 1],
+        self_ns=whole.self_ns[begin:end],
+        path_ns=whole.path_ns[begin:end],
+        ambiguous_share=whole.ambiguous_share,
+    )
 
 
 def extremes(traces: TraceTable) -> tuple[tuple[str, ...], tuple[str, ...]]:
