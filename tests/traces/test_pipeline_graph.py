@@ -112,3 +112,23 @@ def test_five_thousand_siblings_are_quick_to_order():
     found = graph(assemble(run(1, spans)))
     assert len(found.stages) == 7
     assert found.edge.tolist() == [[i, i + 1] for i in range(6)]
+
+
+def test_a_declared_edge_elsewhere_takes_no_observed_edge_away():
+    """a feeds b by link; c follows b without a link: the chain is a → b → c, although b has declared links of its own."""
+    n = 4
+    spans = SpanTable.build(
+        trace_id=np.ones((n, 2), np.uint64),
+        span_id=np.arange(1, n + 1, dtype=np.uint64),
+        parent_id=np.array([0, 1, 1, 1], np.uint64),
+        start_ns=[0, 10, 20, 30],
+        end_ns=[100, 20, 30, 40],
+        stage=TextColumn.of([None, "a", "b", "c"]),
+        pipeline=TextColumn.of(["p"] * n),
+        link_row=np.array([2]),
+        link_trace_id=np.ones((1, 2), np.uint64),
+        link_span_id=np.array([2], np.uint64),
+        link_kind=np.array([LINK_KINDS.index("input")], np.int8),
+    )
+    found = graph(assemble(spans))
+    assert sorted((found.stages[a], found.stages[b]) for a, b in found.edge) == [("a", "b"), ("b", "c")]

@@ -17,7 +17,7 @@ _INPUT: Final = LINK_KINDS.index("input")
 def graph(traces: TraceTable) -> PipelineGraph:
     """Stages and edges of `traces`, which should be of one pipeline (the most frequent name is taken). No traces give no stages.
 
-    Links of kind input declare edges. A stage that no declared edge touches is placed by observation: among stage spans under the same stage, an
+    Links of kind input declare edges. A stage that no declared edge leads to is placed by observation: among stage spans under the same stage, an
     edge runs to each from those that ended last before it began (a sequence is a chain, parallel stages fan out); a first one has its edge from the
     stage around it. Spans count per stage, so a retry is no loop: within a trace an edge back to a stage that began earlier is left out. An edge
     stays if it is in more than half of the traces that have both its stages; `calls` counts those traces.
@@ -26,8 +26,8 @@ def graph(traces: TraceTable) -> PipelineGraph:
     declared = _traces_with(stages, *_declared(traces))
     observed = _traces_with(stages, *_observed(traces, stages))
     settled = np.zeros(stages.size, np.bool_)
-    settled[declared.pairs.ravel()] = True
-    free = ~(settled[observed.pairs[:, 0]] & settled[observed.pairs[:, 1]])
+    settled[declared.pairs[declared.calls * 2 > stages.shared(declared.pairs), 1]] = True
+    free = ~settled[observed.pairs[:, 1]]
     pairs = np.concatenate([declared.pairs, observed.pairs[free]])
     calls = np.concatenate([declared.calls, observed.calls[free]])
     both = stages.shared(pairs)
