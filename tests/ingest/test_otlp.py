@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -262,7 +264,9 @@ def test_split_gives_bodies_that_add_up() -> None:
         list(otlp.split(whole[:-1]))
 
 
-scalars = st.one_of(st.text(max_size=20), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(), st.binary(max_size=20), st.none())
+# One NaN: JSON writes "NaN" for every payload and sign of it.
+doubles = st.one_of(st.floats(allow_nan=False), st.just(math.nan))
+scalars = st.one_of(st.text(max_size=20), st.booleans(), st.integers(-(2**63), 2**63 - 1), doubles, st.binary(max_size=20), st.none())
 values = st.recursive(
     scalars, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)), max_leaves=6
 )
