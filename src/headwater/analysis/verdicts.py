@@ -61,6 +61,9 @@ def _unseen(found: Findings, stage: int, name: str) -> list[Limit]:
     """What the stage does not log."""
     panel, roles = found.panel, found.roles
     evidence, version = roles.has_evidence(stage), roles.has_version(stage)
+    new_each_time = bool(panel.version_names[stage]) and restless(panel.version[:, stage])
+    if not evidence and new_each_time:
+        return [("not identifiable", _version_per_run(name))]
     if not evidence and not version:
         text = f"{name} logs neither own evidence nor a version, so nothing can accuse or clear it: record {name}'s version, or a quality figure of "
         text += "its own work, e.g. the share of its input outside its vocabulary (quality={...: hw.own(f)} on its @stage)"
@@ -70,14 +73,18 @@ def _unseen(found: Findings, stage: int, name: str) -> list[Limit]:
         text = f"{name} leaves its own evidence out in {missing:.0%} of its runs (at most {MISSING:.0%} allowed): record it on every call"
         return [("not identifiable", ReportWarning(code="evidence_missing", text=text))]
     limits: list[Limit] = []
-    if panel.version_names[stage] and restless(panel.version[:, stage]):
-        text = f"{name} has a new version on nearly every run, so its version says nothing: leave run ids and timestamps out of the configuration"
-        limits.append(("bounded", ReportWarning(code="version_per_run", text=text)))
+    if new_each_time:
+        limits.append(("bounded", _version_per_run(name)))
     if not evidence and not found.roles.deviates[:, stage].any():
         text = f"{name} ran under one version and logs no own evidence: faults it always had stay unattributed; record own evidence "
         text += "(quality={...: hw.own(f)}) or replay it"
         limits.append(("bounded", ReportWarning(code="version_never_changed", text=text)))
     return limits
+
+
+def _version_per_run(name: str) -> ReportWarning:
+    text = f"{name} has a new version on nearly every run, so its version says nothing: leave run ids and timestamps out of the configuration"
+    return ReportWarning(code="version_per_run", text=text)
 
 
 def _thin(found: Findings, stage: int, name: str) -> list[Limit]:

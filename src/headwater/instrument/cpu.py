@@ -1,18 +1,9 @@
-"""CPU time of the calling thread."""
+"""CPU time of the calling thread.
 
-import time
+Not by `getrusage(RUSAGE_THREAD)`, which is a little cheaper: on kernels that account by tick it moves in steps of milliseconds, so a stage of half a
+millisecond reads 0 in most calls and several times its duration in one. The thread's clock is exact everywhere.
+"""
 
-try:
-    from resource import RUSAGE_THREAD, getrusage
-except ImportError:  # not Linux
+from time import thread_time_ns as thread_cpu_ns
 
-    def thread_cpu_ns() -> int:
-        """User and system time of this thread in ns."""
-        return time.thread_time_ns()
-
-else:
-
-    def thread_cpu_ns() -> int:
-        """User and system time of this thread in ns, to the microsecond. getrusage costs less than the clock behind `time.thread_time_ns`."""
-        usage = getrusage(RUSAGE_THREAD)
-        return int((usage.ru_utime + usage.ru_stime) * 1e9)
+__all__ = ["thread_cpu_ns"]

@@ -13,6 +13,9 @@ from headwater.report.units import count, digits, duration_interval, fixed, perc
 _NAMED_SHARES: Final = 3
 
 
+_CAVEATS: Final = frozenset({"no_difficulty", "labels_partial", "few_faults"})
+
+
 def sentence(errors: Document | None, latency: Document | None) -> str:
     """One to three short sentences about the errors document and, where given, the latency document. Both None: says that there is nothing."""
     said = [_errors(errors)] if errors is not None else []
@@ -76,8 +79,9 @@ def _share_ends(row: Document) -> str:
 
 
 def _because(errors: Document) -> str:
-    first: dict[str, Any] | None = next(iter(errors["warnings"]), None)
-    return "" if first is None else f" ({clean(first['text'], limit=200).rstrip('.')})"
+    """The warning that stands in the way; caveats that hold for any answer come last. Cut at a clause, never inside a bracket."""
+    first: dict[str, Any] | None = min(errors["warnings"], key=lambda warning: warning["code"] in _CAVEATS, default=None)
+    return "" if first is None else f" ({clean(first['text'].partition(' (')[0], limit=300).rstrip('.:; ')})"
 
 
 def _coverage(errors: Document) -> str:
@@ -114,13 +118,25 @@ def _latency_change(comparison: Document) -> str | None:
     head = f"p95 latency {in_unit(tail['baseline_ns'])} → {in_unit(tail['current_ns'])} {unit} ({signed(tail['delta_ns'] / factor)})"
     flagged = sorted((row for row in tail["components"] if row["flagged"] and row["own_ns"] is not None), key=lambda row: -abs(row["own_ns"]))
     if not flagged:
-        return f"{head}: no component's own change is clear of zero."
+        return f"{head}: {_no_cause(tail['components'], factor, unit)}."
     parts = []
     for row in flagged[:_NAMED_SHARES]:
         ends = row["own_interval_ns"]
         bounds = "(no interval)" if ends is None else f"[{in_unit(ends[0])}, {in_unit(ends[1])}]"
         parts.append(f"{_component(row['component'])} own {signed(row['own_ns'] / factor)} {bounds}")
     return f"{head}: {', '.join(parts)}."
+
+
+def _no_cause(components: list[Document], factor: float, unit: str) -> str:
+    """Why no component is named: its own change is within noise, or nobody can tell own from inherited without sizes; then what was spent where."""
+    unknown = [row for row in components if row["own_ns"] is None and row["spent_delta_ns"]]
+    most = max(unknown, key=lambda row: abs(row["spent_delta_ns"]), default=None)
+    if most is None:
+        return "no component's own change is clear of zero"
+    ends = most["interval_ns"]
+    bounds = "" if ends is None else f" [{digits(ends[0] / factor)}, {digits(ends[1] / factor)}]"
+    spent = f"{_component(most['component'])} spent {signed(most['spent_delta_ns'] / factor)} {unit}{bounds}"
+    return f"{spent}, own or inherited not identifiable without sizes (input_size=, output_size=)"
 
 
 def _name(row: Document) -> str:

@@ -101,7 +101,7 @@ class WriterLock:
             os.close(self._descriptor)
             raise StoreLockedError(
                 f"the store {directory} is written by another process (pid {holder}); reading is possible, writing is not",
-                next_command="headwater ingest --url http://127.0.0.1:8417, or stop that process",
+                next_command="send it to that process (OTLP, or --url where a verb has it), or stop it",
             ) from error
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
